@@ -1,0 +1,50 @@
+# The commands of this project: the same for people and for CI. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+ROOMS  := controller server training
+UV     := $(VENV)/bin/uv
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+# --- the development environment -------------------------------------------------------------------------------------
+$(VENV)/.done: tests/requirements.txt
+	@echo "==> Python environment in $(VENV)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --require-hashes -r tests/requirements.txt
+	@touch $@
+
+venv: $(VENV)/.done  ## the Python environment that the other targets use
+
+lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in each room's requirements.txt
+	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
+	  $(foreach r,$(ROOMS) dev,--extra $(r)) pyproject.toml -o tests/requirements.txt
+	@for room in $(ROOMS); do \
+	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
+	    -c tests/requirements.txt --extra $$room pyproject.toml -o $$room/requirements.txt; done
+
+# --- what CI runs ----------------------------------------------------------------------------------------------------
+test: lint unit contract chart cluster-test e2e  ## everything that CI runs
+
+lint: venv  ## style, types, import rules, generated files
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m controller.crd --check charts/modeldeployment-operator/files/crd.yaml
+
+unit: venv  ## the fast tests: no root, no cluster
+	$(PYTEST) tests/unit
+
+contract: venv  ## controller and server agree
+	$(PYTEST) tests/contract
+
+generate: venv  ## write the files that are generated from code: the CRD
+	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml
