@@ -1,0 +1,138 @@
+"""What can go wrong in a server pod, named by what follows from it.
+
+* ServerError
+  - FatalError            the process ends, with an exit code and a termination message
+    + SettingsInvalid     78: whoever wrote the settings must change them
+    + StoreUnavailable    69: the store did not deliver; trying again later may help
+    + ModelAtFault        65: no other attempt can help, the model itself must change
+      · DigestMismatch    the bytes are not those that were asked for
+      · PathEscapes       a file of the model wants to lie outside its directory
+      · FlavorUnsupported not a scikit-learn model that this server can load
+      · LoadFailed        it is one, but it does not load
+      · ExampleFailed     it loads, but raises on its own recorded example
+      · ExampleMismatch   it answers its recorded example otherwise than when it was trained
+  - RefusedError          one request gets no prediction; the process goes on
+    + InvalidBody         what was sent is not a JSON object
+    + OutOfBounds         a value outside what a person declared as possible
+    + InvalidFeatures     a feature is missing, unknown or of another type
+    + Unanswerable        all is of the right type, and the estimator refuses it
+    + BodyTooLarge        more bytes than this server takes
+    + BodyTooSlow         the body did not arrive in time
+    + NotReady            the model is not loaded yet
+    + Overloaded          more requests than this pod can answer; try again, elsewhere if possible
+    + PredictionTooSlow   the model took longer than a request may take
+
+HTTP knows nothing of the first half, and the status codes of the second half stand in `app`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ServerError(Exception):
+    """The root of everything that this room raises on purpose. Its text is a sentence for a person."""
+
+    @property
+    def reason(self) -> str:
+        """The name in CamelCase that conditions, metrics and error bodies repeat."""
+        return type(self).__name__
+
+
+class FatalError(ServerError):
+    """The process can't go on."""
+
+    exit_code: int
+
+
+class SettingsInvalid(FatalError):
+    """The settings can't be understood: EX_CONFIG."""
+
+    exit_code = 78
+
+
+class StoreUnavailable(FatalError):
+    """No store delivered the model in time: EX_UNAVAILABLE."""
+
+    exit_code = 69
+
+
+class ModelAtFault(FatalError):
+    """The model must change before a pod can serve it: EX_DATAERR."""
+
+    exit_code = 65
+
+
+class DigestMismatch(ModelAtFault):
+    """The bytes of the model are not those that its digest names."""
+
+
+class PathEscapes(ModelAtFault):
+    """A path of the model leads out of the model's directory."""
+
+
+class FlavorUnsupported(ModelAtFault):
+    """The model is of a kind that this server does not load."""
+
+
+class LoadFailed(ModelAtFault):
+    """The model can't be loaded."""
+
+
+class ExampleFailed(ModelAtFault):
+    """The model can't answer its own recorded example."""
+
+
+class ExampleMismatch(ModelAtFault):
+    """The model answers its recorded example otherwise than recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One mistake in a request: which feature, and what is wrong with it."""
+
+    feature: str
+    message: str
+
+
+class RefusedError(ServerError):
+    """One request gets no prediction."""
+
+    def __init__(self, message: str, details: Sequence[Detail] = ()) -> None:
+        super().__init__(message)
+        self.details = tuple(details)
+
+
+class InvalidBody(RefusedError):
+    """The body is not one flat JSON object."""
+
+
+class OutOfBounds(RefusedError):
+    """A value lies outside the bounds that a person declared."""
+
+
+class InvalidFeatures(RefusedError):
+    """Features are missing, unknown or of another type than the signature says."""
+
+
+class Unanswerable(RefusedError):
+    """The estimator itself refuses values that fit the signature."""
+
+
+class BodyTooLarge(RefusedError):
+    """The body has more bytes than this server takes."""
+
+
+class BodyTooSlow(RefusedError):
+    """The body did not arrive within the time that a request may take."""
+
+
+class NotReady(RefusedError):
+    """The model is not loaded yet."""
+
+
+class Overloaded(RefusedError):
+    """As many requests wait as this pod can answer in reasonable time."""
+
+
+class PredictionTooSlow(RefusedError):
+    """The model did not answer within the time that a request may take."""
