@@ -1,0 +1,327 @@
+"""The ModelDeployment as types: strict for what a person writes, lenient for what we wrote earlier.
+
+`controller.crd` turns these types into the CustomResourceDefinition, so a description here is what
+`kubectl explain` shows, and a rule here is what `kubectl apply` says. Only structural defaults live
+in the schema; what a platform may want to choose comes from the operator's settings.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+GROUP = "mlserving.dev"
+API_VERSION = "v1alpha1"
+KIND = "ModelDeployment"
+PLURAL = "modeldeployments"
+SHORT_NAME = "mdep"
+CATEGORY = "mlserving"
+
+# Labels and annotations. The selector uses NAME_LABEL alone: a selector can never be changed.
+NAME_LABEL = f"{GROUP}/modeldeployment"
+VERSION_LABEL = f"{GROUP}/model-version"
+MANAGED_BY = "modeldeployment-operator"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+RETRY_ANNOTATION = f"{GROUP}/retry"
+
+HISTORY_LIMIT = 10  # entries in status.history, and the Deployment's revisionHistoryLimit
+
+
+def _rule(rule: str, message: str) -> dict[str, str]:
+    return {"rule": rule, "message": message}
+
+
+def _rules(*rules: dict[str, str]) -> dict[str, Any]:
+    return {"x-kubernetes-validations": list(rules)}
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(alias_generator=AliasGenerator(to_camel), validate_by_name=True, extra="forbid", frozen=True)
+
+
+class _Status(BaseModel):
+    model_config = ConfigDict(alias_generator=AliasGenerator(to_camel), validate_by_name=True, extra="ignore", frozen=True)
+
+
+def _digits(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+# An integer or a string of digits, as people write either.
+VersionNumber = Annotated[
+    str,
+    BeforeValidator(_digits),
+    Field(pattern=r"^[1-9][0-9]*$", max_length=10),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 64,
+            **_rules(
+                _rule(
+                    "type(self) == int ? self >= 1 : self.matches('^[1-9][0-9]*$')",
+                    "a version is the number of a registered model version, such as 3;"
+                    " to follow a name such as 'champion', use alias instead",
+                )
+            ),
+        }
+    ),
+]
+
+# A quantity of CPU or memory. The bound keeps the cost of the CEL rules estimable.
+Quantity = Annotated[
+    str,
+    BeforeValidator(_digits),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+            **_rules(
+                _rule(
+                    "type(self) == int ? self >= 0 : isQuantity(self) && quantity(self).sign() >= 0",
+                    "not a quantity; write CPU as '500m' or '2', memory as '512Mi' or '1Gi'",
+                )
+            ),
+        }
+    ),
+]
+
+
+class RegistryReference(_Spec):
+    """One of the registries that the operator's administrator declared."""
+
+    name: str = Field(min_length=1, max_length=63, description="Name of a registry in the operator's settings.")
+
+
+class ModelReference(_Spec):
+    """Which registered model to serve: a fixed version, or whatever an alias points to."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            _rule(
+                "has(self.version) != has(self.alias)",
+                "set exactly one of version and alias: a version stays what it is, an alias is followed",
+            ),
+            _rule(
+                "!has(self.digest) || has(self.version)",
+                "digest goes with version only: an alias may move to a version with another digest",
+            ),
+        )
+    )
+
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        description="Name of the registered model in MLflow.",
+        json_schema_extra=_rules(
+            _rule(
+                "!self.contains('/') && !self.contains(':')",
+                "a registered model's name has no '/' and no ':'; version and alias are fields of their own",
+            )
+        ),
+    )
+    version: VersionNumber | None = Field(
+        default=None,
+        description="Number of the model version to serve, such as 3. Set it to an older one to roll back."
+        " Exactly one of version and alias is set.",
+    )
+    alias: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Alias to follow, such as champion: when it moves to another version, that version is pulled,"
+        " checked and rolled out. Exactly one of version and alias is set.",
+        json_schema_extra=_rules(
+            _rule(
+                "self.matches('^[A-Za-z0-9_-]+$') && !self.matches('^(latest|v[0-9]+)$')",
+                "an alias has letters, digits, '_' and '-', and is neither 'latest' nor like 'v3' (MLflow reserves them);"
+                " for a fixed version, use version instead",
+            )
+        ),
+    )
+    digest: str | None = Field(
+        default=None,
+        max_length=71,
+        description="sha256 digest of the version's files, as shown in status.serving.digest."
+        " When set, anything else is refused. Only with version.",
+        json_schema_extra=_rules(
+            _rule("self.matches('^sha256:[0-9a-f]{64}$')", "a digest is 'sha256:' and 64 hexadecimal digits")
+        ),
+    )
+    registry_ref: RegistryReference | None = Field(
+        default=None, description="Registry that holds the model. Default: the first in the operator's settings."
+    )
+
+    @property
+    def label(self) -> str:
+        """How people write it: `fraud@champion`, `fraud/3`."""
+        return f"{self.name}@{self.alias}" if self.alias else f"{self.name}/{self.version}"
+
+
+class Autoscaling(_Spec):
+    """A HorizontalPodAutoscaler on CPU that the operator creates and then leaves alone."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(_rule("self.minReplicas <= self.maxReplicas", "minReplicas must not be above maxReplicas"))
+    )
+
+    min_replicas: int = Field(default=2, ge=1, le=1000, description="Lower bound of the number of pods.")
+    max_replicas: int = Field(ge=1, le=1000, description="Upper bound of the number of pods.")
+    target_cpu_utilization_percentage: int = Field(
+        default=70,
+        ge=1,
+        le=1000,
+        alias="targetCPUUtilizationPercentage",
+        description="Average CPU use of the pods, in percent of their CPU request, that the autoscaler aims at.",
+    )
+
+
+class ResourceAmounts(_Spec):
+    """Amounts of CPU and memory."""
+
+    cpu: Quantity | None = Field(default=None, description="CPU, such as 250m or 2.")
+    memory: Quantity | None = Field(default=None, description="Memory, such as 512Mi.")
+
+
+def _limit_not_below_request(name: str) -> dict[str, str]:
+    def amount(of: str) -> str:
+        return f"quantity(type(self.{of}.{name}) == int ? string(self.{of}.{name}) : self.{of}.{name})"
+
+    both = f"has(self.requests) && has(self.limits) && has(self.requests.{name}) && has(self.limits.{name})"
+    return _rule(
+        f"!({both}) || {amount('limits')}.compareTo({amount('requests')}) >= 0",
+        f"the {name} limit is below the {name} request; raise the limit or lower the request",
+    )
+
+
+class Resources(_Spec):
+    """CPU and memory of each serving pod."""
+
+    model_config = ConfigDict(json_schema_extra=_rules(_limit_not_below_request("cpu"), _limit_not_below_request("memory")))
+
+    requests: ResourceAmounts | None = Field(default=None, description="What each pod is guaranteed.")
+    limits: ResourceAmounts | None = Field(default=None, description="What no pod may exceed.")
+
+
+class ServiceSettings(_Spec):
+    """The Service in front of the pods; it has the name of the ModelDeployment."""
+
+    port: int = Field(default=80, ge=1, le=65535, description="Port of the Service.")
+
+
+class ModelDeploymentSpec(_Spec):
+    """What to serve, and with how much."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_rules(
+            _rule(
+                "!(has(self.replicas) && has(self.autoscaling))",
+                "set replicas or autoscaling, not both: with autoscaling the number of pods is the autoscaler's",
+            )
+        )
+    )
+
+    model: ModelReference = Field(description="The registered model to serve.")
+    replicas: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="Number of serving pods; 0 stops serving. Without replicas and autoscaling, 2 pods are created and"
+        " their number is then left to whoever scales the Deployment.",
+    )
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="Let a HorizontalPodAutoscaler choose the number of pods. Not together with replicas."
+    )
+    resources: Resources | None = Field(
+        default=None, description="CPU and memory of each serving pod. Default: the operator's settings."
+    )
+    service: ServiceSettings = Field(default=ServiceSettings(), description="The Service in front of the pods.")
+
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(_Status):
+    """A condition as Kubernetes defines it (metav1.Condition)."""
+
+    type: str = Field(max_length=316)
+    status: ConditionStatus
+    reason: str = Field(max_length=1024)
+    message: str = Field(max_length=32768)
+    last_transition_time: datetime
+    observed_generation: int
+
+
+class ServingModel(_Status):
+    """The model version that answers now."""
+
+    name: str = Field(description="Registered model.")
+    version: str = Field(description="Model version.")
+    alias: str | None = Field(default=None, description="Alias that led to it, if one did.")
+    run_id: str | None = Field(default=None, alias="runID", description="MLflow run that made the version.")
+    digest: str = Field(description="sha256 digest of the version's files; each pod verified it.")
+    size_bytes: int = Field(description="Size of the version's files.")
+    image: str = Field(description="Server image.")
+    verified: str = Field(
+        description="What each pod proved before it became ready: Answered (the recorded example, with the recorded"
+        " answer), Executed (the example, no answer recorded), Loaded (no example recorded)."
+    )
+    since: datetime = Field(description="Since when it has been serving alone.")
+
+
+class TargetModel(_Status):
+    """What the spec asks for, where that is not what serves."""
+
+    name: str = Field(description="Registered model.")
+    version: str = Field(description="Model version.")
+    digest: str | None = Field(default=None, description="Digest of its files, once they were pulled.")
+
+
+class Hold(_Status):
+    """Why the target is not rolled out although nothing is wrong with it."""
+
+    by: Literal["Person"] = Field(description="Who holds it.")
+    reason: str = Field(description="What they did.")
+    version: str = Field(description="The version that is held.")
+    digest: str = Field(description="Its digest.")
+    request: str = Field(description="The spec.model that was taken back; another one ends the hold.")
+    since: datetime = Field(description="Since when.")
+
+
+class HistoryEntry(_Status):
+    """One rollout, newest first."""
+
+    revision: int = Field(description="Revision in `kubectl rollout history`.")
+    name: str = Field(description="Registered model.")
+    version: str = Field(description="Model version.")
+    digest: str = Field(description="Digest of its files.")
+    run_id: str | None = Field(default=None, alias="runID", description="MLflow run that made the version.")
+    size_bytes: int = Field(default=0, description="Size of its files.")
+    verified: str = Field(default="Loaded", description="What the pods proved before they became ready.")
+    image: str = Field(description="Server image.")
+    deployed_at: datetime = Field(description="When the rollout was started.")
+    ended_at: datetime | None = Field(default=None, description="When another one took its place.")
+    cause: str = Field(description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry.")
+    message: str = Field(default="", description="The same in words, as `kubectl rollout history` shows it.")
+
+
+class ModelDeploymentStatus(_Status):
+    """What the operator saw and did. It can be deleted at any time: everything in it is found again."""
+
+    observed_generation: int | None = Field(default=None, description="Generation of the spec that this status is about.")
+    serving: ServingModel | None = Field(default=None, description="What answers now.")
+    target: TargetModel | None = Field(default=None, description="What the spec asks for, where that is not what serves.")
+    hold: Hold | None = Field(default=None, description="Set while a person's choice keeps the target from being rolled out.")
+    history: list[HistoryEntry] = Field(default=[], max_length=HISTORY_LIMIT, description="The last rollouts, newest first.")
+    replicas: int = Field(default=0, description="Number of pods.")
+    ready_replicas: int = Field(default=0, description="Number of pods that answer.")
+    selector: str | None = Field(default=None, description="Label selector of the pods, for autoscalers.")
+    url: str | None = Field(default=None, description="Where to send requests inside the cluster.")
+    conditions: list[Condition] = Field(
+        default=[],
+        description="Available, Ready, Reconciling, Stalled, ModelResolved, GatesPassed.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type == kind), None)

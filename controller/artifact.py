@@ -1,0 +1,67 @@
+"""What a pulled model says about itself, read as data: nothing of it is ever imported or unpickled here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from controller.errors import Stalling
+from controller.store import Store
+from controller.text import bounded
+
+MAX_MLMODEL_BYTES = 4 * 1024 * 1024
+OWN_METADATA = "mlserving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A model version's files, as far as the gates and the status care."""
+
+    digest: str
+    size_bytes: int
+    flavors: tuple[str, ...]
+    serialization: str
+    """How the scikit-learn flavor was written: pickle, cloudpickle, skops; empty without that flavor."""
+    model_file: str
+    has_model_file: bool
+    has_code: bool
+    """It wants Python code of its own to be imported."""
+    verified: str
+    """What a pod can prove with it: Answered, Executed or Loaded."""
+
+
+def inspect(store: Store, digest: str) -> Artifact:
+    """Read the artifact's MLmodel. Raises Stalling (ModelUnreadable)."""
+    files = store.files(digest)
+    content = store.read(digest, "MLmodel", MAX_MLMODEL_BYTES)
+    if content is None:
+        raise Stalling("ModelUnreadable", "the version has no MLmodel file; log it with mlflow.sklearn.log_model")
+    try:
+        described = yaml.safe_load(content)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise Stalling("ModelUnreadable", f"its MLmodel file is no YAML: {bounded(str(error), 200)}") from error
+    if not isinstance(described, dict) or not isinstance(described.get("flavors"), dict):
+        raise Stalling("ModelUnreadable", "its MLmodel file names no flavors; log it with mlflow.sklearn.log_model")
+    flavor = _mapping(described["flavors"].get("sklearn"))
+    model_file = str(flavor.get("pickled_model", ""))
+    return Artifact(
+        digest=digest,
+        size_bytes=sum(file.size for file in files),
+        flavors=tuple(bounded(str(name), 50) for name in list(described["flavors"])[:10]),
+        serialization=bounded(str(flavor.get("serialization_format", "pickle")), 50) if flavor else "",
+        model_file=bounded(model_file, 200),
+        has_model_file=any(file.path == model_file for file in files),
+        has_code=bool(flavor.get("code")),
+        verified=_provable(described),
+    )
+
+
+def _provable(described: dict[str, Any]) -> str:
+    if not described.get("saved_input_example_info"):
+        return "Loaded"
+    own = _mapping(_mapping(described.get("metadata")).get(OWN_METADATA))
+    return "Answered" if _mapping(own.get("example")).get("predictions") else "Executed"
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,253 @@
+"""MLflow's model registry through its REST API: which version a reference means, and that version's files.
+
+MLflow itself stays out of the operator: its client would cost more memory than everything else here together, and it
+loads models. Answers are remembered for a poll interval, so a thousand resources that follow one alias cost one request.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from controller import metrics
+from controller.api import ModelReference
+from controller.errors import ReconcileError, Stalling, Waiting
+from controller.settings import RegistrySettings
+from controller.text import bounded
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15)  # seconds, for one answer in JSON
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=15, sock_read=60)
+CHUNK_BYTES = 1024 * 1024
+MAX_FILES = 10_000
+PROXIED_SCHEME = "mlflow-artifacts:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """A registered model version, as the registry describes it."""
+
+    registry: str
+    name: str
+    version: str
+    run_id: str
+    model_id: str
+    created: str
+    """When it was registered: a model that was deleted and made anew has another one."""
+
+    @property
+    def identity(self) -> str:
+        """The same for the same registration, and for no other."""
+        return "\n".join((self.registry, self.name, self.version, self.run_id, self.model_id, self.created))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a version: path below the model's directory, size in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a reference meant when it was last asked: a version, or why there is none."""
+
+    result: ModelVersion | ReconcileError
+    asked_at: float
+
+
+class Registry:
+    """The registries of the operator's settings. `close` it."""
+
+    def __init__(self, registries: Iterable[RegistrySettings], poll_seconds: float) -> None:
+        self._uris = {registry.name: registry.uri.rstrip("/") for registry in registries}
+        self._default = next(iter(self._uris))
+        self._poll_seconds = poll_seconds
+        self._session = aiohttp.ClientSession()
+        self._answers: dict[ModelReference, _Answer] = {}
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def resolve(self, reference: ModelReference) -> ModelVersion:
+        """The version that `reference` means now.
+
+        Raises Waiting (ModelNotFound, ModelNotReady, RegistryUnavailable) or Stalling (RegistryUnknown, RegistryRefused).
+        """
+        known = self._answers.get(reference)
+        if known is None or time.monotonic() - known.asked_at > self._poll_seconds or isinstance(known.result, ReconcileError):
+            known = await self._ask(reference)
+        if isinstance(known.result, ReconcileError):
+            raise known.result.with_traceback(None)
+        return known.result
+
+    async def poll(self, references: Iterable[ModelReference]) -> set[ModelReference]:
+        """Ask again what `references` mean; those that mean something else now."""
+        changed = set()
+        for reference in references:
+            before = self._answers.get(reference)
+            after = await self._ask(reference)
+            if before is None or _differs(before.result, after.result):
+                changed.add(reference)
+        return changed
+
+    async def files(self, version: ModelVersion) -> list[RemoteFile]:
+        """The files of a version, from its artifact directory downwards."""
+        uri = self._uris[version.registry]
+        location = await self._json(
+            version.registry,
+            f"{uri}/api/2.0/mlflow/model-versions/get-download-uri",
+            {"name": version.name, "version": version.version},
+        )
+        artifact_uri = str(location.get("artifact_uri", ""))
+        if artifact_uri.startswith(PROXIED_SCHEME):
+            root = artifact_uri.removeprefix(PROXIED_SCHEME).lstrip("/")
+            listing, parameter = f"{uri}/api/2.0/mlflow-artifacts/artifacts", "path"
+        elif version.model_id:
+            root = ""
+            listing = f"{uri}/api/2.0/mlflow/logged-models/{quote(version.model_id, safe='')}/artifacts/directories"
+            parameter = "artifact_directory_path"
+        else:
+            raise Stalling(
+                "ArtifactsUnreachable",
+                f"the files of {version.name} version {version.version} lie at {bounded(artifact_uri, 200)}, which MLflow does not"
+                " hand out: start it with --serve-artifacts, or log the model with MLflow 3",
+            )
+        return await self._list(version.registry, listing, parameter, root)
+
+    async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
+        """The bytes of one file of a version, in chunks."""
+        url = f"{self._uris[version.registry]}/model-versions/get-artifact"
+        query = {"name": version.name, "version": version.version, "path": path}
+        try:
+            async with self._session.get(url, params=query, timeout=DOWNLOAD_TIMEOUT) as response:
+                metrics.registry_requests.labels(registry=version.registry, code=str(response.status)).inc()
+                if response.status != HTTPStatus.OK:
+                    raise _refusal(version.registry, url, response.status, await response.text(errors="replace"))
+                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unavailable(version.registry, url, error) from error
+
+    async def _ask(self, reference: ModelReference) -> _Answer:
+        result: ModelVersion | ReconcileError
+        try:
+            result = await self._look_up(reference)
+        except ReconcileError as error:
+            result = error
+        answer = _Answer(result, time.monotonic())
+        self._answers[reference] = answer
+        return answer
+
+    async def _look_up(self, reference: ModelReference) -> ModelVersion:
+        registry = reference.registry_ref.name if reference.registry_ref else self._default
+        if registry not in self._uris:
+            raise Stalling(
+                "RegistryUnknown",
+                f"spec.model.registryRef names {registry!r}; the operator's administrator declared: {', '.join(self._uris)}",
+            )
+        base = f"{self._uris[registry]}/api/2.0/mlflow"
+        if reference.alias:
+            url, query = f"{base}/registered-models/alias", {"name": reference.name, "alias": reference.alias}
+        else:
+            url, query = f"{base}/model-versions/get", {"name": reference.name, "version": str(reference.version)}
+        answer = await self._json(registry, url, query, missing=_not_found(reference, registry))
+        found: dict[str, Any] = answer.get("model_version") or {}
+        status = str(found.get("status", "READY"))
+        if status != "READY":
+            raise Waiting("ModelNotReady", f"{reference.label} is {status} in registry {registry}, not READY yet")
+        try:
+            version = str(found["version"])
+        except KeyError as error:
+            raise _unavailable(registry, url, "the answer has no model version in it") from error
+        return ModelVersion(
+            registry=registry,
+            name=reference.name,
+            version=version,
+            run_id=str(found.get("run_id", "")),
+            model_id=str(found.get("model_id", "")),
+            created=str(found.get("creation_timestamp", "")),
+        )
+
+    async def _list(self, registry: str, listing: str, parameter: str, root: str) -> list[RemoteFile]:
+        files: list[RemoteFile] = []
+        directories = [""]
+        while directories:
+            directory = directories.pop()
+            answer = await self._json(registry, listing, {parameter: "/".join(part for part in (root, directory) if part)})
+            for entry in answer.get("files") or []:
+                # With artifact proxying MLflow answers with names, without it with paths from the root.
+                path = "/".join(part for part in (directory, str(entry["path"]).rsplit("/", 1)[-1]) if part)
+                if entry.get("is_dir"):
+                    directories.append(path)
+                else:
+                    files.append(RemoteFile(path, int(entry.get("file_size") or 0)))
+            if len(files) + len(directories) > MAX_FILES:
+                raise Stalling("TooManyFiles", f"the model has more than {MAX_FILES} files; a scikit-learn model has about ten")
+        return files
+
+    async def _json(self, registry: str, url: str, query: dict[str, str], missing: Waiting | None = None) -> dict[str, Any]:
+        try:
+            async with self._session.get(url, params=query, timeout=REQUEST_TIMEOUT) as response:
+                metrics.registry_requests.labels(registry=registry, code=str(response.status)).inc()
+                text = await response.text(errors="replace")
+                if response.status != HTTPStatus.OK:
+                    # MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have.
+                    if missing is not None and _error_code(text) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                        raise missing
+                    raise _refusal(registry, url, response.status, text)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unavailable(registry, url, error) from error
+        answer = _parse(text)
+        if answer is None:
+            raise _unavailable(registry, url, "the answer is no JSON; is this the address of an MLflow server?")
+        return answer
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _error_code(text: str) -> str:
+    return str((_parse(text) or {}).get("error_code", ""))
+
+
+def _differs(before: ModelVersion | ReconcileError, after: ModelVersion | ReconcileError) -> bool:
+    if isinstance(before, ModelVersion) or isinstance(after, ModelVersion):
+        return before != after
+    return before.reason != after.reason
+
+
+def _not_found(reference: ModelReference, registry: str) -> Waiting:
+    wanted = f"alias {reference.alias!r}" if reference.alias else f"version {reference.version}"
+    return Waiting(
+        "ModelNotFound",
+        f"registry {registry!r} has no model {reference.name!r} with {wanted}; it is deployed as soon as it is registered there",
+    )
+
+
+def _refusal(registry: str, url: str, status: int, text: str) -> ReconcileError:
+    said = bounded(str((_parse(text) or {}).get("message") or text), 300)
+    if status == HTTPStatus.FORBIDDEN and "host" in said.lower():
+        return Waiting(
+            "RegistryRefused",
+            f"MLflow at {url} refuses to be called by that name ({said}); add it to its MLFLOW_SERVER_ALLOWED_HOSTS",
+            delay=60,
+        )
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return Waiting("RegistryRefused", f"registry {registry!r} refused the operator: {status} {said}", delay=60)
+    return Waiting("RegistryUnavailable", f"registry {registry!r} at {url} answered {status}: {said}", delay=10)
+
+
+def _unavailable(registry: str, url: str, why: object) -> Waiting:
+    said = bounded(str(why) or type(why).__name__, 300)
+    return Waiting("RegistryUnavailable", f"registry {registry!r} at {url} cannot be reached: {said}", delay=10)

@@ -1,0 +1,224 @@
+"""The Deployment and its pod template, and how a template is read back from the cluster."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from controller.api import GROUP, HISTORY_LIMIT, VERSION_LABEL, ModelDeploymentSpec
+from controller.resources.identity import Owner, labels, metadata, selector
+from controller.rollout import PinnedModel, Rollout, Word
+
+Object = dict[str, Any]
+
+DEFAULT_REPLICAS = 2
+HTTP_PORT = 8080
+MANAGEMENT_PORT = 8081
+MODEL_DIR = "/model"
+
+# After a pod is told to stop, endpoints and kube-proxy need a moment to hear of it. It goes on answering meanwhile:
+# first while it does not know yet, then while it asks its clients to reconnect.
+PRE_STOP_SECONDS = 5
+DRAIN_SECONDS = 5
+REQUEST_TIMEOUT_SECONDS = 30
+GRACE_SECONDS = PRE_STOP_SECONDS + DRAIN_SECONDS + REQUEST_TIMEOUT_SECONDS + 20
+
+PROGRESS_DEADLINE_SECONDS = 300
+
+# On the pod template, and so on every ReplicaSet that was ever made from it.
+ROLLOUT = f"{GROUP}/rollout"
+MODEL_NAME = f"{GROUP}/model-name"
+MODEL_VERSION = f"{GROUP}/model-version"
+MODEL_DIGEST = f"{GROUP}/model-digest"
+MODEL_RUN_ID = f"{GROUP}/model-run-id"
+MODEL_SIZE = f"{GROUP}/model-size-bytes"
+MODEL_VERIFIED = f"{GROUP}/model-verified"
+
+# On the Deployment. The Deployment controller copies them to the ReplicaSet of the template that is live, so they tell
+# under which word each template was written; `kubectl rollout undo` puts the old ones back together with the template.
+REQUEST = f"{GROUP}/request"
+RETRY = f"{GROUP}/retry"
+INPUTS = f"{GROUP}/inputs"
+HELD = f"{GROUP}/held"
+CHANGE_CAUSE = "kubernetes.io/change-cause"
+REVISION = "deployment.kubernetes.io/revision"
+
+_SECURITY_CONTEXT = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSettings:
+    """What the operator, not the spec, says about pods."""
+
+    image: str
+    image_pull_policy: str
+    store_url: str
+    default_resources: Object
+
+
+def inputs(spec: ModelDeploymentSpec) -> str:
+    """Hash of what the spec, apart from the model, says about pods.
+
+    Of the spec and not of the rendered template, so that another version of the operator rolls nothing.
+    """
+    said = {} if spec.resources is None else {"resources": spec.resources.model_dump(by_alias=True, exclude_none=True)}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def initial_replicas(spec: ModelDeploymentSpec) -> int:
+    """How many pods a new Deployment starts with; afterwards replicas are never part of a template write."""
+    if spec.autoscaling is not None:
+        return spec.autoscaling.min_replicas
+    return DEFAULT_REPLICAS if spec.replicas is None else spec.replicas
+
+
+def deployment(owner: Owner, spec: ModelDeploymentSpec, template: Object, annotations: dict[str, str]) -> Object:
+    """A Deployment for its creation; later only its template is replaced, as a whole."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(owner, annotations=annotations),
+        "spec": {
+            "replicas": initial_replicas(spec),
+            "selector": {"matchLabels": selector(owner)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
+            "revisionHistoryLimit": HISTORY_LIMIT,
+            "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
+            "template": template,
+        },
+    }
+
+
+def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, number: int, pods: PodSettings) -> Object:
+    """The pod template of rollout `number`: fetch and verify the model, then serve it."""
+    told = {
+        "resource": {"namespace": owner.namespace, "name": owner.name},
+        "model": {"name": model.name, "version": model.version, "digest": model.digest},
+        "storeUrls": [pods.store_url],
+        "modelDir": MODEL_DIR,
+        "port": HTTP_PORT,
+        "managementPort": MANAGEMENT_PORT,
+        "requestTimeoutSeconds": REQUEST_TIMEOUT_SECONDS,
+        "drainSeconds": DRAIN_SECONDS,
+    }
+    container = {
+        "image": pods.image,
+        "imagePullPolicy": pods.image_pull_policy,
+        "env": [{"name": "MLSERVING_SETTINGS", "value": json.dumps(told, sort_keys=True)}],
+        "securityContext": _SECURITY_CONTEXT,
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+    }
+    temporary = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108  the pod's own, an emptyDir
+    wanted = None if spec.resources is None else spec.resources.model_dump(by_alias=True, exclude_none=True)
+    return {
+        "metadata": {
+            "labels": {**labels(owner), VERSION_LABEL: model.version},
+            "annotations": {
+                ROLLOUT: str(number),
+                MODEL_NAME: model.name,
+                MODEL_VERSION: model.version,
+                MODEL_DIGEST: model.digest,
+                MODEL_RUN_ID: model.run_id,
+                MODEL_SIZE: str(model.size_bytes),
+                MODEL_VERIFIED: model.verified,
+                "kubectl.kubernetes.io/default-container": "server",
+            },
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "initContainers": [
+                {
+                    **container,
+                    "name": "fetch",
+                    "args": ["fetch"],
+                    "resources": {
+                        "requests": {"cpu": "50m", "memory": "64Mi"},
+                        "limits": {"cpu": "1", "memory": "256Mi"},
+                    },
+                    "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, temporary],
+                }
+            ],
+            "containers": [
+                {
+                    **container,
+                    "name": "server",
+                    "args": ["serve"],
+                    "ports": [
+                        {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
+                        {"name": "management", "containerPort": MANAGEMENT_PORT, "protocol": "TCP"},
+                    ],
+                    "resources": pods.default_resources if wanted is None else wanted,
+                    "startupProbe": _probe("/livez", periodSeconds=1, failureThreshold=60),
+                    "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=3),
+                    "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=6),
+                    "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+                    "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}, temporary],
+                }
+            ],
+            "volumes": [
+                {"name": "model", "emptyDir": {}},
+                {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+            ],
+        },
+    }
+
+
+def _probe(path: str, **timing: int) -> Object:
+    return {"httpGet": {"path": path, "port": "management"}, "timeoutSeconds": 3, **timing}
+
+
+def word_annotations(word: Word, inputs_hash: str, *, held: bool, change_cause: str) -> dict[str, str]:
+    """The Deployment's annotations for a template that is written, or remembered, under `word`."""
+    return {
+        REQUEST: word.request,
+        RETRY: word.retry,
+        INPUTS: inputs_hash,
+        HELD: "Person" if held else "",
+        CHANGE_CAUSE: change_cause,
+    }
+
+
+def read_rollout(of: Object) -> Rollout | None:
+    """The template of a Deployment or a ReplicaSet as we wrote it, or None where it is none of ours."""
+    said: dict[str, str] = of["metadata"].get("annotations") or {}
+    template = of["spec"]["template"]
+    carried: dict[str, str] = template["metadata"].get("annotations") or {}
+    try:
+        return Rollout(
+            number=int(carried[ROLLOUT]),
+            model=PinnedModel(
+                name=carried[MODEL_NAME],
+                version=carried[MODEL_VERSION],
+                digest=carried[MODEL_DIGEST],
+                run_id=carried[MODEL_RUN_ID],
+                size_bytes=int(carried[MODEL_SIZE]),
+                verified=carried[MODEL_VERIFIED],
+            ),
+            word=Word(request=said.get(REQUEST, ""), retry=said.get(RETRY, "")),
+            inputs=said.get(INPUTS, ""),
+            held=bool(said.get(HELD)),
+            image=template["spec"]["containers"][0]["image"],
+            revision=int(said.get(REVISION, "0")),
+        )
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def template_patch(live: Object, template: Object, annotations: dict[str, str]) -> list[Object]:
+    """The operations that replace the template as a whole, and set our annotations beside those of others."""
+    return [{"op": "replace", "path": "/spec/template", "value": template}, *annotation_patch(live, annotations)]
+
+
+def annotation_patch(live: Object, annotations: dict[str, str]) -> list[Object]:
+    """The operations that set our annotations beside those of others."""
+    merged = {**(live["metadata"].get("annotations") or {}), **annotations}
+    return [{"op": "add", "path": "/metadata/annotations", "value": merged}]

@@ -1,0 +1,83 @@
+"""The operator's settings: one JSON value in the environment, parsed once, passed down.
+
+The chart writes it; `python -m controller` refuses to start on a key that it does not know.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+ENVIRONMENT_VARIABLE = "MLSERVING_OPERATOR_SETTINGS"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(to_camel),
+        validate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class RegistrySettings(_Settings):
+    """An MLflow registry that resources may name."""
+
+    name: str
+    """How `spec.model.registryRef` names it."""
+    uri: str = Field(pattern=r"^https?://[^/]+.*$")
+    """Base address of the MLflow server, such as http://mlflow.mlflow.svc:5000."""
+
+
+class Settings(_Settings):
+    """Everything that the operator is told."""
+
+    namespace: str
+    """Namespace of the operator itself: its Lease is there."""
+    identity: str
+    """Name of this replica's pod."""
+    lease_name: str = "modeldeployment-operator"
+    """Name of the Lease that makes one replica the leader."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces whose ModelDeployments are served; empty: all."""
+    registries: tuple[RegistrySettings, ...] = Field(min_length=1)
+    """MLflow registries; the first is the default."""
+    server_image: str
+    """Image of the serving pods."""
+    server_image_pull_policy: str = "IfNotPresent"
+    """imagePullPolicy of the serving pods."""
+    default_resources: dict[str, Any] = {
+        "requests": {"cpu": "250m", "memory": "256Mi"},
+        "limits": {"cpu": "2", "memory": "1Gi"},
+    }
+    """Resources of a serving pod whose spec sets none."""
+    store_dir: Path = Path("/store")
+    """Directory of the artifact store."""
+    store_url: str
+    """Address at which pods reach the store."""
+    store_port: int = 8082
+    """Port of the store."""
+    store_peers: tuple[str, ...] = ()
+    """Addresses of the replicas' stores, this one's included."""
+    health_port: int = 8080
+    """Port of /healthz and /metrics."""
+    poll_seconds: float = Field(default=30.0, gt=0)
+    """How often an alias is looked up."""
+    max_model_bytes: int = Field(default=2 * 1024**3, gt=0)
+    """A version with more bytes than this is not pulled."""
+    concurrency: int = Field(default=8, ge=1)
+    """Reconciles at the same time."""
+
+
+def load() -> Settings:
+    """The settings of this process; exits with a sentence where they are missing or wrong."""
+    text = os.environ.get(ENVIRONMENT_VARIABLE)
+    if not text:
+        raise SystemExit(f"{ENVIRONMENT_VARIABLE} is not set: it holds the operator's settings as JSON; the chart sets it")
+    try:
+        return Settings.model_validate_json(text)
+    except ValueError as error:
+        raise SystemExit(f"{ENVIRONMENT_VARIABLE} is wrong: {error}") from error
