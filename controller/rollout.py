@@ -72,8 +72,8 @@ class Observed:
     """The templates of its ReplicaSets."""
     last_served: PinnedModel | None = None
     """From the status, for the case that the Deployment is gone."""
-    last_hold: tuple[Word, PinnedModel] | None = None
-    """Likewise: what a person held, and against which word."""
+    last_hold: PinnedModel | None = None
+    """Likewise: what a person chose against the word that is still in force."""
 
 
 class Kind(StrEnum):
@@ -144,8 +144,8 @@ def decide(observed: Observed) -> Decision:
 
 def _first(observed: Observed) -> Decision:
     """There is no Deployment: it never was, or somebody deleted it."""
-    if observed.last_hold is not None and observed.last_hold[0] == observed.word:
-        return Decision(kind=Kind.CREATE, model=observed.last_hold[1], number=1, cause=Cause.CREATED, held=True)
+    if observed.last_hold is not None:
+        return Decision(kind=Kind.CREATE, model=observed.last_hold, number=1, cause=Cause.CREATED, held=True)
     model = observed.target or observed.last_served
     if model is None:
         return Decision(kind=Kind.WAIT)

@@ -1,0 +1,391 @@
+"""Everything in status, derived from one outcome: the conditions, what serves, what is held, the history, the events.
+
+Pure: `now` is an argument, and the status before is only asked for what cannot be seen any more, such as since when
+something has been so. The sentences that `kubectl describe` shows are here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from controller import api
+from controller.api import Condition, HistoryEntry, Hold, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
+from controller.errors import ReconcileError, Stalling
+from controller.gates import Refusal
+from controller.resources.identity import Owner
+from controller.resources.service import url
+from controller.rollout import Cause, Decision, Kind, PinnedModel, Rollout, Word
+from controller.workload import Fault, Workload
+
+# The registry being away says nothing about what runs.
+_REGISTRY_AWAY = {"RegistryUnavailable", "RegistryRefused"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a reconcile saw and did."""
+
+    owner: Owner
+    spec: ModelDeploymentSpec
+    generation: int
+    word: Word
+    now: datetime
+    decision: Decision
+    asked: TargetModel | None = None
+    """The version that the spec asks for, where that is known."""
+    unresolved: ReconcileError | None = None
+    refusal: Refusal | None = None
+    blocked: Stalling | None = None
+    """A child that could not be written."""
+    live: Rollout | None = None
+    """The template that is live once the decision was carried out."""
+    workload: Workload | None = None
+    answering: tuple[Rollout, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An event to be."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Ready, and what goes with it."""
+
+    ready: bool
+    reason: str
+    message: str
+    also: Literal["", "Reconciling", "Stalled"] = ""
+
+
+def retry_command(owner: Owner) -> str:
+    return f'kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {api.RETRY_ANNOTATION}="$(date +%s)"'
+
+
+def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    """The status after `outcome`."""
+    pods = outcome.workload
+    serving = _serving(outcome, before)
+    verdict = _verdict(outcome, serving)
+    asked = outcome.asked
+    settled = asked is None or (
+        serving is not None and (asked.name, asked.version, asked.digest) == (serving.name, serving.version, serving.digest)
+    )
+    return ModelDeploymentStatus(
+        observed_generation=outcome.generation,
+        serving=serving,
+        target=None if settled else asked,
+        hold=_hold(outcome, before),
+        history=_history(outcome, before),
+        replicas=pods.total if pods else 0,
+        ready_replicas=pods.ready if pods else 0,
+        selector=f"{api.NAME_LABEL}={outcome.owner.name}",
+        url=url(outcome.owner, outcome.spec),
+        conditions=[
+            _condition(kind, truth, reason, message, outcome, before)
+            for kind, truth, reason, message in (
+                ("Ready", verdict.ready, verdict.reason, verdict.message),
+                ("Available", *_available(outcome)),
+                ("Reconciling", verdict.also == "Reconciling", verdict.reason, verdict.message),
+                ("Stalled", verdict.also == "Stalled", verdict.reason, verdict.message),
+                ("ModelResolved", *_resolved(outcome)),
+                ("GatesPassed", *_gates_passed(outcome)),
+            )
+        ],
+    )
+
+
+def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
+    """What a person who looks at the events should read: changes only."""
+    told = []
+    decision = outcome.decision
+    if decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
+        was = f", after version {before.serving.version}" if before.serving else ""
+        told.append(Announcement("Normal", "RolloutStarted", f"{change_cause(decision, outcome.word)}{was}"))
+    if after.hold is not None and (before.hold is None or before.hold.since != after.hold.since):
+        told.append(Announcement("Normal", "HeldByPerson", _held_message(outcome)))
+    if after.hold is None and before.hold is not None:
+        told.append(Announcement("Normal", "HoldEnded", f"version {before.hold.version} is no longer held"))
+    old, new = before.condition("Ready"), after.condition("Ready")
+    if new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason)):
+        trouble = new.status == "False" and new.reason != "RollingOut"
+        if trouble or new.reason == "Serving":
+            told.append(Announcement("Warning" if trouble else "Normal", new.reason, new.message))
+    resolved = after.condition("ModelResolved")
+    earlier = before.condition("ModelResolved")
+    if resolved is not None and resolved.reason in _REGISTRY_AWAY and (earlier is None or earlier.reason != resolved.reason):
+        told.append(Announcement("Warning", resolved.reason, resolved.message))
+    return list(dict.fromkeys(told))
+
+
+def change_cause(decision: Decision, word: Word) -> str:
+    """A line of `kubectl rollout history`."""
+    model = decision.model
+    if model is None:
+        return ""
+    if decision.held:
+        return f"{model.label}, as a person chose; other settings changed"
+    if decision.cause is Cause.SPEC_CHANGED:
+        return f"{model.label}, settings changed"
+    if decision.cause is Cause.RETRY:
+        return f"{model.label} ({word.request}), tried again"
+    return f"{model.label} ({word.request})"
+
+
+def pinned(status: ModelDeploymentStatus, digest: str) -> PinnedModel | None:
+    """The model with that digest, as the history remembers it."""
+    for entry in status.history:
+        if entry.digest == digest:
+            return PinnedModel(
+                name=entry.name,
+                version=entry.version,
+                digest=digest,
+                run_id=entry.run_id or "",
+                size_bytes=entry.size_bytes,
+                verified=entry.verified,
+            )
+    return None
+
+
+def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | None:
+    pods, live = outcome.workload, outcome.live
+    if pods is None or live is None:
+        return None
+    if pods.complete and pods.ready:
+        answers = live
+    elif (earlier := _still_answering(outcome, before)) is not None:
+        return earlier
+    elif outcome.answering:
+        answers = outcome.answering[-1]
+    else:
+        return None
+    model = answers.model
+    alias = outcome.spec.model.alias if outcome.word == answers.word else None
+    new = ServingModel(
+        name=model.name,
+        version=model.version,
+        alias=alias,
+        run_id=model.run_id or None,
+        digest=model.digest,
+        size_bytes=model.size_bytes,
+        image=answers.image,
+        verified=model.verified,
+        since=outcome.now,
+    )
+    same = before.serving is not None and _is_of(before.serving, answers)
+    return new.model_copy(update={"since": before.serving.since}) if same and before.serving else new
+
+
+def _still_answering(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | None:
+    if before.serving is not None and any(_is_of(before.serving, rollout) for rollout in outcome.answering):
+        return before.serving
+    return None
+
+
+def _is_of(serving: ServingModel, rollout: Rollout) -> bool:
+    model = rollout.model
+    return (serving.name, serving.version, serving.digest, serving.image) == (
+        model.name,
+        model.version,
+        model.digest,
+        rollout.image,
+    )
+
+
+def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
+    """The first of these that applies is what Ready says."""
+    if outcome.blocked is not None:
+        return _Verdict(False, outcome.blocked.reason, outcome.blocked.message, "Stalled")
+    live, pods = outcome.live, outcome.workload
+    if live is None or pods is None:
+        return _nothing_there(outcome)
+    if pods.wanted == 0 and pods.total == 0:
+        return _Verdict(True, "Stopped", "spec.replicas is 0: no pod runs, as the spec asks")
+    if not (pods.complete or _settled(outcome, serving)):
+        return _rolling(outcome, live, pods)
+    if outcome.decision.held:
+        return _Verdict(True, "HeldByPerson", _held_message(outcome))
+    if outcome.refusal is not None:
+        return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, serving), "Stalled")
+    if (error := outcome.unresolved) is not None and (
+        error.reason not in _REGISTRY_AWAY or live.word.request != outcome.word.request
+    ):
+        also: Literal["Stalled", "Reconciling"] = "Stalled" if isinstance(error, Stalling) else "Reconciling"
+        return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", also)
+    few = "" if pods.available >= pods.wanted else f" ({pods.available} of {pods.wanted} ready)"
+    return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{few}")
+
+
+def _nothing_there(outcome: Outcome) -> _Verdict:
+    if outcome.refusal is not None:
+        return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, None), "Stalled")
+    if isinstance(outcome.unresolved, Stalling):
+        return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, "Stalled")
+    if outcome.unresolved is not None:
+        return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, "Reconciling")
+    return _Verdict(False, "Creating", "the Deployment is being created", "Reconciling")
+
+
+def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:
+    """The rollout was complete once; since then a pod came or went, as pods do."""
+    pods, live = outcome.workload, outcome.live
+    return (
+        serving is not None
+        and live is not None
+        and pods is not None
+        and pods.seen
+        and pods.available > 0
+        and _is_of(serving, live)
+        and all(rollout.number == live.number for rollout in outcome.answering)
+        and pods.updated == pods.total
+    )
+
+
+def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
+    others = [rollout for rollout in outcome.answering if rollout.number != live.number]
+    old = f"; {others[0].model.label} goes on serving" if others else ""
+    if outcome.fault is not None and outcome.fault.by_model:
+        message = f"{live.model.label} does not become ready: {outcome.fault.message}{old}"
+        return _Verdict(False, outcome.fault.reason, message, "Stalled")
+    if pods.failure:
+        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure}{old}", "Reconciling")
+    if outcome.fault is not None:
+        return _Verdict(False, outcome.fault.reason, f"{outcome.fault.message}{old}", "Reconciling")
+    done = f"{pods.updated} of {pods.wanted} pods are new, {pods.available} of all are ready"
+    if pods.deadline_exceeded:
+        return _Verdict(False, "ProgressDeadlineExceeded", f"{live.model.label} takes too long: {done}{old}", "Reconciling")
+    return _Verdict(False, "RollingOut", f"{live.model.label}: {done}{old}", "Reconciling")
+
+
+def _refused(outcome: Outcome, refusal: Refusal, serving: ServingModel | None) -> str:
+    asked = outcome.asked
+    what = f"{asked.name} version {asked.version}" if asked else outcome.word.request
+    old = f". {serving.name} version {serving.version} goes on serving" if serving else ""
+    return f"{what} is not rolled out: {refusal.message}{old}"
+
+
+def _held_message(outcome: Outcome) -> str:
+    model, undone = outcome.decision.model, outcome.decision.undone
+    if model is None:
+        return ""
+    way_on = f"To go on with {outcome.word.request}, change spec.model or run: {retry_command(outcome.owner)}"
+    if undone is not None and undone.model == model:
+        return (
+            f"a person went back to earlier settings of the pods; the model is {model.label} in both revisions, so it stays."
+            f" `kubectl rollout history deployment/{outcome.owner.name}` shows which revision has another model. {way_on}"
+        )
+    return f"a person went back to {model.label}; it is held, whatever else changes. {way_on}"
+
+
+def _available(outcome: Outcome) -> tuple[bool, str, str]:
+    pods = outcome.workload
+    if pods is None:
+        return False, "NotDeployed", "there are no pods yet"
+    if pods.available:
+        return True, "PodsReady", f"{_count(pods.available)} answer"
+    if pods.wanted == 0:
+        return False, "Stopped", "spec.replicas is 0"
+    return False, "NoPodReady", f"none of {pods.wanted} pods is ready"
+
+
+def _resolved(outcome: Outcome) -> tuple[bool | None, str, str]:
+    if outcome.unresolved is not None:
+        return False, outcome.unresolved.reason, outcome.unresolved.message
+    if outcome.asked is None:
+        return None, "NotAsked", "the registry was not asked yet"
+    return True, "Resolved", f"{outcome.word.request} is version {outcome.asked.version}"
+
+
+def _gates_passed(outcome: Outcome) -> tuple[bool | None, str, str]:
+    if outcome.refusal is not None:
+        return False, outcome.refusal.reason, outcome.refusal.message
+    if outcome.unresolved is not None or outcome.asked is None:
+        return None, "NotResolved", "there is no version to check"
+    return True, "Passed", f"version {outcome.asked.version} passed every check"
+
+
+def _hold(outcome: Outcome, before: ModelDeploymentStatus) -> Hold | None:
+    model = outcome.decision.model
+    if not outcome.decision.held or model is None:
+        return None
+    earlier = before.hold
+    same = earlier is not None and (earlier.digest, earlier.request) == (model.digest, outcome.word.request)
+    return Hold(
+        by="Person",
+        reason="kubectl rollout undo",
+        version=model.version,
+        digest=model.digest,
+        request=outcome.word.request,
+        since=earlier.since if same and earlier is not None else outcome.now,
+    )
+
+
+def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEntry]:
+    """The live rollout goes on top when it is not there yet; the one below it has ended."""
+    live = outcome.live
+    history = list(before.history)
+    if live is None or live.revision == 0:  # the Deployment controller has not numbered it yet; it soon does
+        return history
+    if history and history[0].revision == live.revision:
+        return history
+    if history and history[0].ended_at is None:
+        history[0] = history[0].model_copy(update={"ended_at": outcome.now})
+    decision = outcome.decision
+    if not history:
+        cause = Cause.CREATED
+    elif decision.undone is not None and decision.kind is Kind.KEEP:
+        cause = Cause.UNDO
+    elif (history[0].name, history[0].version, history[0].digest) == (live.model.name, live.model.version, live.model.digest):
+        cause = Cause.SPEC_CHANGED
+    elif live.word.retry != "" and live.word.retry == outcome.word.retry and before.hold is not None:
+        cause = Cause.RETRY
+    else:
+        cause = Cause.MODEL_CHANGED
+    model = live.model
+    entry = HistoryEntry(
+        revision=live.revision,
+        name=model.name,
+        version=model.version,
+        digest=model.digest,
+        run_id=model.run_id or None,
+        size_bytes=model.size_bytes,
+        verified=model.verified,
+        image=live.image,
+        deployed_at=outcome.now,
+        cause=cause,
+        message=_history_message(cause, live),
+    )
+    return [entry, *history][: api.HISTORY_LIMIT]
+
+
+def _history_message(cause: Cause, live: Rollout) -> str:
+    if cause is Cause.UNDO:
+        return f"{live.model.label}, by kubectl rollout undo"
+    if cause is Cause.SPEC_CHANGED:
+        return f"{live.model.label}, settings changed"
+    return f"{live.model.label} ({live.word.request})"
+
+
+def _condition(
+    kind: str, truth: bool | None, reason: str, message: str, outcome: Outcome, before: ModelDeploymentStatus
+) -> Condition:
+    status: api.ConditionStatus = "Unknown" if truth is None else ("True" if truth else "False")
+    earlier = before.condition(kind)
+    changed = earlier is None or earlier.status != status
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=outcome.now if changed or earlier is None else earlier.last_transition_time,
+        observed_generation=outcome.generation,
+    )
+
+
+def _count(number: int) -> str:
+    return "1 pod" if number == 1 else f"{number} pods"
