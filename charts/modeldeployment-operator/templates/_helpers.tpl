@@ -1,0 +1,136 @@
+{{/* The name of everything in the release. Of at most 50 characters: a StatefulSet's pods carry it in a label, with a hash. */}}
+{{- define "modeldeployment-operator.name" -}}
+{{- $name := .Release.Name -}}
+{{- if not (contains .Chart.Name $name) -}}
+{{- $name = printf "%s-%s" $name .Chart.Name -}}
+{{- end -}}
+{{- $name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What selects the operator's pods. It can never change: selectors are immutable. */}}
+{{- define "modeldeployment-operator.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "modeldeployment-operator.labels" -}}
+{{ include "modeldeployment-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end -}}
+
+{{- define "modeldeployment-operator.serviceAccountName" -}}
+{{- $default := ternary (include "modeldeployment-operator.name" .) "default" .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default $default -}}
+{{- end -}}
+
+{{/* An image reference, from (image values, chart). */}}
+{{- define "modeldeployment-operator.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default (index . 1).AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Everything that the operator is told: one JSON value, the same in both containers (controller/settings.py).
+     Kubernetes puts the pod's own name and namespace into it. */}}
+{{- define "modeldeployment-operator.settings" -}}
+{{- $name := include "modeldeployment-operator.name" . -}}
+{{- $peers := list -}}
+{{- range $ordinal := until (int .Values.replicas) -}}
+{{- $peers = append $peers (printf "http://%s-%d.%s-peers.%s.svc:8082" $name $ordinal $name $.Release.Namespace) -}}
+{{- end -}}
+{{- dict
+  "namespace" "$(POD_NAMESPACE)"
+  "identity" "$(POD_NAME)"
+  "leaseName" $name
+  "watchNamespaces" .Values.watchNamespaces
+  "registries" .Values.registries
+  "serverImage" (include "modeldeployment-operator.image" (list .Values.serverImage .Chart))
+  "serverImagePullPolicy" .Values.serverImage.pullPolicy
+  "defaultResources" .Values.defaults.resources
+  "storeUrl" (printf "http://%s-store.%s.svc:8082" $name .Release.Namespace)
+  "storePeers" $peers
+  "pollSeconds" .Values.pollSeconds
+  "maxModelBytes" (int64 .Values.store.maxModelBytes)
+| toJson -}}
+{{- end -}}
+
+{{/* What the schema cannot say in a sentence that helps. */}}
+{{- define "modeldeployment-operator.check" -}}
+{{- if not .Values.registries -}}
+{{- fail "registries is empty: name the MLflow server that holds the models, such as --set 'registries[0].name=main' --set 'registries[0].uri=http://mlflow.mlflow.svc:5000'" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range .Values.registries -}}
+{{- if has .name $names -}}
+{{- fail (printf "registries has two entries named %q: a ModelDeployment names its registry, so each needs a name of its own" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator does with ModelDeployments and their children, wherever it serves them. */}}
+{{- define "modeldeployment-operator.rules" -}}
+- apiGroups: [mlserving.dev]
+  resources: [modeldeployments]
+  verbs: [get, list, watch]
+- apiGroups: [mlserving.dev]
+  resources: [modeldeployments/status]
+  verbs: [update]
+# For owner references that block deletion, where the API server checks them (OwnerReferencesPermissionEnforcement).
+- apiGroups: [mlserving.dev]
+  resources: [modeldeployments/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [get, patch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{- define "modeldeployment-operator.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "modeldeployment-operator.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{/* What both containers have in common. The settings come last: Kubernetes expands only variables that stand above. */}}
+{{- define "modeldeployment-operator.container" -}}
+image: {{ include "modeldeployment-operator.image" (list .Values.image .Chart) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  - name: POD_NAME
+    valueFrom:
+      fieldRef: {fieldPath: metadata.name}
+  - name: POD_NAMESPACE
+    valueFrom:
+      fieldRef: {fieldPath: metadata.namespace}
+  - name: MLSERVING_OPERATOR_SETTINGS
+    value: {{ include "modeldeployment-operator.settings" . | replace "'" "''" | squote }}
+securityContext:
+  allowPrivilegeEscalation: false
+  capabilities:
+    drop: [ALL]
+  readOnlyRootFilesystem: true
+  runAsNonRoot: true
+{{- end -}}

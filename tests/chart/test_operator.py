@@ -1,0 +1,229 @@
+"""The operator's own pods: what they are told, how they are confined, and how they are reached."""
+
+import json
+from typing import Any
+
+import pytest
+
+from controller.settings import Settings
+from tests.chart.rendering import CHART, NAME, NAMESPACE, REGISTRIES, Helm, Object, Rendered
+
+
+def parsed(rendered: Rendered, **which: str) -> Settings:
+    return Settings.model_validate_json(rendered.settings(**which))
+
+
+@pytest.mark.parametrize("container", ["controller", "store"])
+def test_the_operator_understands_what_it_is_told(rendered: Rendered, container: str) -> None:
+    settings = parsed(rendered, pod=f"{NAME}-1", container=container)
+    assert settings.identity == f"{NAME}-1"
+    assert settings.namespace == NAMESPACE
+    assert settings.lease_name == NAME
+    assert settings.watch_namespaces == ()
+    assert [registry.model_dump() for registry in settings.registries] == REGISTRIES
+    assert settings.server_image == "localhost/modeldeployment-server:dev"
+    assert settings.default_resources == Settings.model_fields["default_resources"].default
+    assert settings.max_model_bytes == Settings.model_fields["max_model_bytes"].default
+    assert settings.poll_seconds == Settings.model_fields["poll_seconds"].default
+
+
+def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
+    settings = parsed(
+        helm.render(
+            registries=[*REGISTRIES, {"name": "it's & <other>", "uri": "https://user@mlflow.example/base?a='b'"}],
+            watchNamespaces=["team-a", "team-b"],
+            pollSeconds=2.5,
+            defaults={"resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}}},
+            serverImage={"repository": "registry.example/server", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
+            store={"maxModelBytes": 5_000_000_000},
+        )
+    )
+    assert settings.watch_namespaces == ("team-a", "team-b")
+    assert settings.registries[1].name == "it's & <other>"
+    assert settings.registries[1].uri == "https://user@mlflow.example/base?a='b'"
+    assert settings.poll_seconds == 2.5
+    assert settings.default_resources == {"requests": {"cpu": 1, "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    assert settings.server_image == f"registry.example/server@sha256:{'0' * 64}"
+    assert settings.server_image_pull_policy == "Always"
+    assert settings.max_model_bytes == 5_000_000_000
+
+
+def test_replicas_find_each_other_and_pods_find_the_store(helm: Helm) -> None:
+    rendered = helm.render(replicas=3)
+    settings = parsed(rendered)
+    stateful_set = rendered.one("StatefulSet")["spec"]
+    peers = rendered.one("Service", stateful_set["serviceName"])
+    store = rendered.one("Service", f"{NAME}-store")
+    assert stateful_set["replicas"] == 3
+    assert stateful_set["podManagementPolicy"] == "Parallel"
+    assert settings.store_peers == tuple(
+        f"http://{NAME}-{ordinal}.{peers['metadata']['name']}.{NAMESPACE}.svc:{settings.store_port}" for ordinal in range(3)
+    )
+    assert settings.store_url == f"http://{store['metadata']['name']}.{NAMESPACE}.svc:{settings.store_port}"
+    assert peers["spec"]["clusterIP"] == "None"
+    assert peers["spec"]["publishNotReadyAddresses"] is True
+    assert "publishNotReadyAddresses" not in store["spec"]
+
+
+def test_services_and_budget_select_every_replica(helm: Helm) -> None:
+    rendered = helm.render(podLabels={"app.kubernetes.io/name": "mine", "team": "platform"})
+    stateful_set = rendered.one("StatefulSet")["spec"]
+    labels = stateful_set["template"]["metadata"]["labels"]
+    assert labels["team"] == "platform"
+    budget = rendered.one("PodDisruptionBudget")["spec"]
+    assert budget["maxUnavailable"] == 1
+    selectors = [
+        stateful_set["selector"]["matchLabels"],
+        budget["selector"]["matchLabels"],
+        *(service["spec"]["selector"] for service in rendered.all("Service")),
+    ]
+    assert len(selectors) == 4
+    for selector in selectors:
+        assert selector == {"app.kubernetes.io/name": NAME, "app.kubernetes.io/instance": NAME}
+        assert selector.items() <= labels.items()
+
+
+def test_ports_are_those_the_operator_listens_on(rendered: Rendered) -> None:
+    settings = parsed(rendered)
+    controller, store = rendered.container("controller"), rendered.container("store")
+    assert {port["name"]: port["containerPort"] for port in controller["ports"]} == {"health": settings.health_port}
+    assert {port["name"]: port["containerPort"] for port in store["ports"]} == {"store": settings.store_port}
+    assert controller["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
+    assert store["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "store"}
+    assert store["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "store"}
+    for service in rendered.all("Service"):
+        assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [(settings.store_port, "store")]
+
+
+def test_both_containers_are_one_program_over_one_store(rendered: Rendered) -> None:
+    controller, store = rendered.container("controller"), rendered.container("store")
+    assert controller["image"] == store["image"] == "localhost/modeldeployment-controller:dev"
+    assert "args" not in controller
+    assert store["args"] == ["store"]
+    assert "command" not in controller
+    assert "command" not in store
+    directory = str(parsed(rendered).store_dir)
+    for container in (controller, store):
+        assert {"name": "store", "mountPath": directory} in container["volumeMounts"]
+    volumes = {volume["name"]: volume for volume in rendered.pod["volumes"]}
+    assert volumes["store"]["emptyDir"] == {"sizeLimit": "20Gi"}
+
+
+def test_only_the_container_that_talks_to_the_api_server_has_credentials(rendered: Rendered) -> None:
+    assert rendered.pod["automountServiceAccountToken"] is False
+    (token,) = [volume["name"] for volume in rendered.pod["volumes"] if "projected" in volume]
+    mounts = {name: {mount["name"] for mount in rendered.container(name)["volumeMounts"]} for name in ("controller", "store")}
+    assert token in mounts["controller"]
+    assert token not in mounts["store"]
+
+
+RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+def violations(pod: Object) -> list[str]:
+    """What the restricted profile of the Pod Security Standards forbids in a pod, and what this project adds to it."""
+    context = pod["securityContext"]
+    found = [field for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)]
+    found += [f"volume {volume['name']}" for volume in pod["volumes"] if not RESTRICTED_VOLUMES & volume.keys()]
+    if context.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
+        found.append("seccompProfile")
+    if "runAsUser" in context:
+        found.append("runAsUser: OpenShift assigns the uid")
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        own = container["securityContext"]
+        wanted: dict[str, Any] = {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+        }
+        if own != wanted:
+            found.append(f"securityContext of {container['name']}: {own}")
+        if any("hostPort" in port for port in container["ports"]):
+            found.append(f"hostPort of {container['name']}")
+    return found
+
+
+def test_every_pod_is_restricted(rendered: Rendered) -> None:
+    templates = [found["spec"]["template"]["spec"] for found in rendered.objects if "template" in found.get("spec", {})]
+    assert len(templates) == 1
+    assert violations(templates[0]) == []
+
+
+def test_options_of_the_pod(helm: Helm) -> None:
+    toleration = {"key": "dedicated", "operator": "Equal", "value": "ml", "effect": "NoSchedule"}
+    affinity: Object = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    rendered = helm.render(
+        image={"repository": "registry.example/operator", "tag": "1.2.3", "pullPolicy": "Always"},
+        imagePullSecrets=[{"name": "pull"}],
+        controller={"resources": {"limits": {"memory": "1Gi"}}},
+        store={"sizeLimit": "5Gi", "resources": {"requests": {"cpu": "1"}}},
+        nodeSelector={"disk": "fast"},
+        tolerations=[toleration],
+        affinity=affinity,
+        priorityClassName="system-cluster-critical",
+        podAnnotations={"team": "platform"},
+    )
+    pod = rendered.pod
+    assert rendered.container("controller")["image"] == "registry.example/operator:1.2.3"
+    assert rendered.container("store")["imagePullPolicy"] == "Always"
+    assert rendered.container("controller")["resources"]["limits"] == {"memory": "1Gi"}
+    assert rendered.container("store")["resources"]["requests"]["cpu"] == "1"
+    assert {"name": "store", "emptyDir": {"sizeLimit": "5Gi"}} in pod["volumes"]
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+    assert pod["nodeSelector"] == {"disk": "fast"}
+    assert pod["tolerations"] == [toleration]
+    assert pod["affinity"] == affinity
+    assert pod["priorityClassName"] == "system-cluster-critical"
+    assert rendered.one("StatefulSet")["spec"]["template"]["metadata"]["annotations"]["team"] == "platform"
+
+
+def test_replicas_prefer_different_nodes(rendered: Rendered) -> None:
+    (preference,) = rendered.pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    term = preference["podAffinityTerm"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert term["labelSelector"]["matchLabels"] == rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+
+def test_the_custom_resource_definition_comes_along_and_is_kept(helm: Helm, rendered: Rendered) -> None:
+    definition = rendered.one("CustomResourceDefinition", "modeldeployments.mlserving.dev")
+    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert not helm.render(crds={"enabled": False}).all("CustomResourceDefinition")
+
+
+def test_the_same_values_give_the_same_bytes(helm: Helm) -> None:
+    values: Object = {"watchNamespaces": ["b", "a"], "podLabels": {"z": "1", "a": "2"}, "nodeSelector": {"z": "1", "a": "2"}}
+    assert helm.text(**values) == helm.text(**values)
+
+
+def test_a_long_release_name_still_makes_valid_names(helm: Helm) -> None:
+    rendered = helm.render(release="a.release-with-a-name-as-long-as-helm-allows-it-xxxxx")
+    (stateful_set,) = rendered.all("StatefulSet")
+    name = stateful_set["metadata"]["name"]
+    assert "." not in name
+    assert len(f"{name}-{'0' * 10}") <= 63, "a pod's label controller-revision-hash"
+    assert json.loads(rendered_settings(stateful_set))["leaseName"] == name
+    assert all(len(service["metadata"]["name"]) <= 63 for service in rendered.all("Service"))
+
+
+def rendered_settings(stateful_set: Object) -> str:
+    environment = stateful_set["spec"]["template"]["spec"]["containers"][0]["env"]
+    return str(next(variable["value"] for variable in environment if variable["name"] == "MLSERVING_OPERATOR_SETTINGS"))
+
+
+def test_objects_are_in_the_release_namespace_or_in_none(rendered: Rendered) -> None:
+    cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    for found in rendered.objects:
+        expected = None if found["kind"] in cluster_wide else NAMESPACE
+        assert found["metadata"].get("namespace") == expected, found["kind"]
+
+
+def test_the_notes_propose_a_resource_that_the_definition_knows(helm: Helm) -> None:
+    """`helm install` prints them: what they propose to apply has the API's own names."""
+    done = helm.run(
+        "install", NAME, CHART, "--namespace", NAMESPACE, "--dry-run=client", "--hide-secret", values={"registries": REGISTRIES}
+    )
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.split("NOTES:", 1)[1]
+    assert "apiVersion: mlserving.dev/v1alpha1" in notes
+    assert "kind: ModelDeployment" in notes

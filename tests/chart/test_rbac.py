@@ -1,0 +1,124 @@
+"""The operator may do what it does, and nothing else; people may use ModelDeployments by the roles they have."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from controller import api, cluster
+from tests.chart.rendering import NAME, NAMESPACE, Helm, Object, Rendered
+
+READ = {"get", "list", "watch"}
+
+WORK = {  # (API group, resource): verbs, wherever ModelDeployments are served
+    (api.GROUP, api.PLURAL): READ,
+    (api.GROUP, f"{api.PLURAL}/status"): {"update"},
+    (api.GROUP, f"{api.PLURAL}/finalizers"): {"update"},
+    ("apps", "deployments"): READ | {"create", "patch"},
+    ("apps", "deployments/scale"): {"get", "patch"},
+    ("apps", "replicasets"): READ,
+    ("", "pods"): READ,
+    ("", "services"): READ | {"create", "patch"},
+    ("autoscaling", "horizontalpodautoscalers"): READ | {"create", "patch", "delete"},
+    ("", "events"): {"create"},
+}
+LEASE = {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
+
+
+def granted(rules: Iterable[Object]) -> dict[tuple[str, str], set[str]]:
+    rights: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for rule in rules:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                rights[group, resource] |= set(rule["verbs"])
+    return dict(rights)
+
+
+def roles(rendered: Rendered) -> list[Object]:
+    return [*rendered.all("ClusterRole"), *rendered.all("Role")]
+
+
+def test_the_operator_has_exactly_the_rights_it_needs(rendered: Rendered) -> None:
+    assert granted(rendered.one("ClusterRole")["rules"]) == WORK
+    assert granted(rendered.one("Role", f"{NAME}-lease")["rules"]) == LEASE
+
+
+def test_the_rights_cover_every_kind_that_the_operator_talks_about() -> None:
+    def group(prefix: str) -> str:
+        return prefix.split("/")[2] if prefix.startswith("/apis/") else ""
+
+    talked_about = {(group(prefix), plural) for prefix, plural in cluster._PATHS.values()}
+    assert {key for key in WORK | LEASE if "/" not in key[1]} == talked_about
+
+
+def test_no_wildcards(helm: Helm, rendered: Rendered) -> None:
+    for role in [*roles(rendered), *roles(helm.render(watchNamespaces=["team"]))]:
+        for rule in role["rules"]:
+            assert not any("*" in word for words in rule.values() for word in words), role["metadata"]["name"]
+
+
+def test_only_its_own_lease_can_be_taken(rendered: Rendered) -> None:
+    for rule in rendered.one("Role", f"{NAME}-lease")["rules"]:
+        if rule["verbs"] != ["create"]:  # a name that is not there yet cannot be granted
+            assert rule["resourceNames"] == [NAME]
+
+
+def test_the_rights_go_to_the_account_of_the_pods(helm: Helm) -> None:
+    cases: dict[str, dict[str, Any]] = {
+        NAME: {},
+        "mine": {"name": "mine"},
+        "default": {"create": False},
+        "given": {"create": False, "name": "given"},
+    }
+    for expected, account in cases.items():
+        rendered = helm.render(serviceAccount=account)
+        assert rendered.pod["serviceAccountName"] == expected
+        created = [found["metadata"]["name"] for found in rendered.all("ServiceAccount")]
+        assert created == ([expected] if account.get("create", True) else [])
+        for binding in [*rendered.all("ClusterRoleBinding"), *rendered.all("RoleBinding")]:
+            assert binding["subjects"] == [{"kind": "ServiceAccount", "name": expected, "namespace": NAMESPACE}]
+
+
+def test_the_account_carries_its_annotations(helm: Helm) -> None:
+    rendered = helm.render(serviceAccount={"annotations": {"team": "platform"}})
+    assert rendered.one("ServiceAccount")["metadata"]["annotations"] == {"team": "platform"}
+
+
+def test_with_namespaces_there_is_no_right_outside_of_them(helm: Helm) -> None:
+    rendered = helm.render(watchNamespaces=["team-a", "team-b"])
+    assert not rendered.all("ClusterRoleBinding")
+    assert not [role for role in rendered.all("ClusterRole") if role["metadata"]["name"] == NAME]
+    for namespace in ("team-a", "team-b"):
+        assert granted(rendered.one("Role", namespace=namespace)["rules"]) == WORK
+        binding = rendered.one("RoleBinding", namespace=namespace)
+        assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME}
+    assert {role["metadata"]["namespace"] for role in rendered.all("Role")} == {"team-a", "team-b", NAMESPACE}
+    assert len(rendered.all("Role")) == len(rendered.all("RoleBinding")) == 3
+
+
+def test_its_own_namespace_can_be_one_that_it_serves(helm: Helm) -> None:
+    rendered = helm.render(watchNamespaces=[NAMESPACE])
+    assert {role["metadata"]["name"] for role in rendered.all("Role")} == {NAME, f"{NAME}-lease"}
+
+
+def test_nothing_cluster_wide_where_nothing_may_be(helm: Helm) -> None:
+    rendered = helm.render(watchNamespaces=["team"], rbac={"aggregateRoles": False}, crds={"enabled": False})
+    assert not [found["kind"] for found in rendered.objects if "namespace" not in found["metadata"]]
+
+
+def test_people_use_modeldeployments_by_the_roles_they_have(rendered: Rendered) -> None:
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+
+    def of(role: str) -> dict[tuple[str, str], set[str]]:
+        return granted(
+            rule
+            for candidate in rendered.all("ClusterRole")
+            if candidate["metadata"]["labels"].get(f"{prefix}{role}") == "true"
+            for rule in candidate["rules"]
+        )
+
+    resource, scale, status = ((api.GROUP, f"{api.PLURAL}{part}") for part in ("", "/scale", "/status"))
+    assert of("view") == {resource: READ, scale: {"get"}, status: {"get"}}
+    assert of("edit") == of("admin")
+    assert of("edit")[resource] == READ | {"create", "update", "patch", "delete", "deletecollection"}
+    assert of("edit")[scale] == {"get", "update", "patch"}, "kubectl scale mdep/NAME"
+    assert of("edit")[status] == {"get"}, "status is the operator's"

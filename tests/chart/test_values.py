@@ -1,0 +1,130 @@
+"""values.yaml, its schema and the README say the same, and what is wrong is refused in words that help."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, REGISTRIES, Helm
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+
+def documented(text: str) -> dict[str, tuple[Any, str]]:
+    """Each value below a comment that begins with `# --`: its path, its default and what the comment says."""
+    lines = text.splitlines()
+
+    def comment_above(line: int) -> str:
+        start = line
+        while start > 0 and lines[start - 1].lstrip().startswith("#"):
+            start -= 1
+        said = " ".join(above.strip().removeprefix("#").strip() for above in lines[start:line])
+        return said.removeprefix("-- ") if said.startswith("-- ") else ""
+
+    def walk(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, tuple[Any, str]]]:
+        for key, value in node.value:
+            path = f"{prefix}{key.value}"
+            if said := comment_above(key.start_mark.line):
+                yield path, (_at(VALUES, path), said)
+            elif isinstance(value, yaml.MappingNode) and value.value:
+                yield from walk(value, f"{path}.")
+            else:
+                pytest.fail(f"values.yaml says nothing about {path}: put a comment that begins with `# --` above it")
+
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    return dict(walk(root, ""))
+
+
+def _at(tree: Any, path: str) -> Any:
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def _objects(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every part of the schema that lists properties."""
+    if isinstance(schema, dict):
+        if "properties" in schema and not isinstance(schema["properties"], list) and schema.get("type") == "object":
+            yield path, schema
+        for key, child in schema.items():
+            yield from _objects(child, f"{path}/{key}")
+
+
+def test_the_chart_passes_helm_lint(helm: Helm) -> None:
+    done = helm.run("lint", "--strict", CHART, values={"registries": REGISTRIES})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_value_has_its_row_in_the_readme() -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    in_readme = {path: (json.loads(default), said) for path, default, said in rows}
+    assert in_readme == documented((CHART / "values.yaml").read_text())
+
+
+def test_the_schema_describes_every_property_and_allows_no_other() -> None:
+    objects = dict(_objects(SCHEMA))
+    assert len(objects) > 10
+    for path, schema in objects.items():
+        assert schema["additionalProperties"] is False, path
+        for name, child in schema["properties"].items():
+            assert child.get("description"), f"{path}/{name}"
+
+
+def test_the_schema_knows_exactly_the_values_there_are() -> None:
+    def names(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+        for name, child in schema["properties"].items():
+            target = SCHEMA["definitions"][child["$ref"].rsplit("/", 1)[1]] if "$ref" in child else child
+            if "properties" in target and f"{prefix}{name}" not in leaves:
+                yield from names(target, f"{prefix}{name}.")
+            else:
+                yield f"{prefix}{name}"
+
+    leaves = documented((CHART / "values.yaml").read_text()).keys()
+    assert set(names(SCHEMA)) - {"global"} == set(leaves)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replica": 3}, "'replica'"),
+        ({"image": {"repo": "operator"}}, "'repo'"),
+        ({"store": {"sizelimit": "1Gi"}}, "'sizelimit'"),
+        ({"registries": [{"name": "main", "url": "http://mlflow"}]}, "'url'"),
+        ({"registries": [{"name": "main"}]}, "'uri'"),
+        ({"registries": [{"name": "main", "uri": "mlflow:5000"}]}, "/registries/0/uri"),
+        ({"registries": [{"name": "main", "uri": "http://u:$(POD_NAME)@mlflow"}]}, "/registries/0/uri"),
+        ({"replicas": 0}, "/replicas"),
+        ({"pollSeconds": 0}, "/pollSeconds"),
+        ({"watchNamespaces": ["team", "team"]}, "/watchNamespaces"),
+        ({"watchNamespaces": ["team-*"]}, "/watchNamespaces/0"),
+        ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
+        ({"store": {"sizeLimit": "20 GB"}}, "/store/sizeLimit"),
+        ({"podLabels": {"cost": 7}}, "/podLabels/cost"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(helm: Helm, values: dict[str, Any], said: str) -> None:
+    assert said in helm.refusal(**values)
+
+
+def test_without_a_registry_the_sentence_says_what_to_set(helm: Helm) -> None:
+    said = helm.refusal(registries=[])
+    assert "registries is empty" in said
+    (arguments,) = re.findall(r"such as (--set .*)\)?$", said, re.MULTILINE)
+    flags = re.findall(r"'(.*?)'", arguments)
+    done = helm.template({}, *(word for flag in flags for word in ("--set", flag)))
+    assert done.returncode == 0, "what the sentence proposes works"
+
+
+def test_two_registries_of_one_name_are_refused(helm: Helm) -> None:
+    assert 'two entries named "main"' in helm.refusal(registries=REGISTRIES * 2)
+
+
+def test_a_kubernetes_without_the_sleep_action_is_refused(helm: Helm) -> None:
+    assert "1.30" in helm.refusal("--kube-version", "1.29.4")
+    assert helm.render("--kube-version", "1.30.1").all("StatefulSet")
