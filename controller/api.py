@@ -154,8 +154,10 @@ class ModelReference(_Spec):
 
     @property
     def label(self) -> str:
-        """How people write it: `fraud@champion`, `fraud/3`."""
-        return f"{self.name}@{self.alias}" if self.alias else f"{self.name}/{self.version}"
+        """How people write it: `fraud@champion`, `fraud/3`. Different references have different labels."""
+        wanted = f"{self.name}@{self.alias}" if self.alias else f"{self.name}/{self.version}"
+        pinned = f" {self.digest}" if self.digest else ""
+        return f"{wanted}{pinned}{f' in {self.registry_ref.name}' if self.registry_ref else ''}"
 
 
 class Autoscaling(_Spec):

@@ -5,13 +5,17 @@ does not know would vanish in silence. Every write asks for strict field validat
 """
 
 import json
+import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from kubernetes.aio import client, config
 
 from controller import metrics
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -135,6 +139,34 @@ class Cluster:
         metadata = live["metadata"]
         body = {"preconditions": {"uid": metadata["uid"]}, "propagationPolicy": "Background"}
         await self._request("DELETE", kind, metadata["namespace"], metadata["name"], body=body, absent_ok=True)
+
+    async def announce(self, about: Object, kind: str, reason: str, message: str) -> None:
+        """An event about an object, for `kubectl describe`. One that is refused is logged: events are news, not state."""
+        metadata, now = about["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata['name']}-", "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message[:1024],
+            "source": {"component": FIELD_MANAGER},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            await self.create("Event", event)
+        except ApiError as error:
+            log.warning("EventRefused", extra={"error": str(error)})
 
     async def _request(
         self,

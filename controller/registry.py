@@ -70,6 +70,7 @@ class Registry:
         self._poll_seconds = poll_seconds
         self._session = aiohttp.ClientSession()
         self._answers: dict[ModelReference, _Answer] = {}
+        self._polled: dict[ModelReference, ModelVersion | ReconcileError] = {}  # what followers were last told
 
     async def close(self) -> None:
         await self._session.close()
@@ -90,10 +91,11 @@ class Registry:
         """Ask again what `references` mean; those that mean something else now."""
         changed = set()
         for reference in references:
-            before = self._answers.get(reference)
-            after = await self._ask(reference)
-            if before is None or _differs(before.result, after.result):
+            before = self._polled.get(reference)
+            after = (await self._ask(reference)).result
+            if before is None or _differs(before, after):
                 changed.add(reference)
+            self._polled[reference] = after
         return changed
 
     async def files(self, version: ModelVersion) -> list[RemoteFile]:
@@ -115,8 +117,8 @@ class Registry:
         else:
             raise Stalling(
                 "ArtifactsUnreachable",
-                f"the files of {version.name} version {version.version} lie at {bounded(artifact_uri, 200)}, which MLflow does not"
-                " hand out: start it with --serve-artifacts, or log the model with MLflow 3",
+                f"the files of {version.name} version {version.version} lie at {bounded(artifact_uri, 200)}, which MLflow"
+                " does not hand out: start it with --serve-artifacts, or log the model with MLflow 3",
             )
         return await self._list(version.registry, listing, parameter, root)
 

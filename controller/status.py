@@ -238,7 +238,6 @@ def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:
         serving is not None
         and live is not None
         and pods is not None
-        and pods.seen
         and pods.available > 0
         and _is_of(serving, live)
         and all(rollout.number == live.number for rollout in outcome.answering)
@@ -329,7 +328,7 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     """The live rollout goes on top when it is not there yet; the one below it has ended."""
     live = outcome.live
     history = list(before.history)
-    if live is None or live.revision == 0:  # the Deployment controller has not numbered it yet; it soon does
+    if live is None or outcome.workload is None or not outcome.workload.seen:  # not numbered yet; it soon is
         return history
     if history and history[0].revision == live.revision:
         return history

@@ -3,6 +3,7 @@
     files/<sha256>               the bytes of a file, shared between versions
     manifests/<sha256>           path, size and sha256 of every file of a version, sorted, as canonical JSON
     versions/<sha256>            which digest a registered version turned out to have
+    mirrored                     is there once the models that run were copied here after a start
     tmp/                         downloads in progress, on the same file system, so that what is visible is complete
 
 The digest of a version is the sha256 of its manifest: it survives a second pull and any change of packing. Several
@@ -68,6 +69,14 @@ class Store:
     def file_path(self, sha256: str) -> Path:
         return self._directory / "files" / _hexadecimal(f"sha256:{sha256}")
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether what the statuses name was here at least once since the directory was made."""
+        return (self._directory / "mirrored").exists()
+
+    def mark_mirrored(self) -> None:
+        (self._directory / "mirrored").touch()
+
     def has(self, digest: str) -> bool:
         return self.manifest_path(digest).is_file()
 
@@ -119,6 +128,18 @@ class Store:
                 return True
             return False
 
+    async def fetch_file_from_peers(self, sha256_digest: str) -> bool:
+        """Whether a single file is here now, after asking the other replicas for it."""
+        async with self._lock(sha256_digest):
+            for peer in self._peers:
+                try:
+                    async with _peer_session(peer) as session:
+                        await self._fetch_file(session, _hexadecimal(sha256_digest), self._max_model_bytes)
+                except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
+                    continue
+                return True
+            return False
+
     async def _pull(self, version: ModelVersion, source: Source) -> str:
         remote = await source.files(version)
         if not remote:
@@ -137,7 +158,8 @@ class Store:
             if file.size and size != file.size:
                 raise Waiting(
                     "DownloadIncomplete",
-                    f"{path} of {version.name} version {version.version} came with {size:,} of {file.size:,} bytes; it is tried again",
+                    f"{path} of {version.name} version {version.version} came with {size:,} of {file.size:,} bytes;"
+                    " it is tried again",
                 )
             stored.append(StoredFile(path, sha256, size))
         content = manifest(stored)
@@ -147,19 +169,20 @@ class Store:
         return digest
 
     async def _fetch(self, peer: str, digest: str) -> None:
-        headers = {HOP_HEADER: "1"}
-        async with aiohttp.ClientSession(peer, headers=headers, timeout=PEER_TIMEOUT, raise_for_status=True) as session:
+        async with _peer_session(peer) as session:
             async with session.get(f"/v1/manifests/{digest}") as response:
                 content = await response.content.read(MAX_MANIFEST_BYTES)
             if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
                 raise ValueError(f"{peer} has another manifest under {digest}")
             for file in _parse_manifest(content):
-                if self.file_path(file.sha256).exists():
-                    continue
-                async with session.get(f"/v1/files/sha256:{file.sha256}") as response:
-                    chunks = response.content.iter_chunked(CHUNK_BYTES)
-                    await self._keep(chunks, file.size, expected=file.sha256)
+                await self._fetch_file(session, file.sha256, file.size)
         await self._write(self.manifest_path(digest), content)
+
+    async def _fetch_file(self, session: aiohttp.ClientSession, sha256: str, limit: int) -> None:
+        if self.file_path(sha256).exists():
+            return
+        async with session.get(f"/v1/files/sha256:{sha256}") as response:
+            await self._keep(response.content.iter_chunked(CHUNK_BYTES), limit, expected=sha256)
 
     async def _keep(self, chunks: AsyncIterator[bytes], limit: int, expected: str | None = None) -> tuple[str, int]:
         """Write a stream under the hash of its bytes; the hash and the size."""
@@ -193,6 +216,10 @@ class Store:
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
+
+
+def _peer_session(peer: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(peer, headers={HOP_HEADER: "1"}, timeout=PEER_TIMEOUT, raise_for_status=True)
 
 
 def manifest(files: Sequence[StoredFile]) -> bytes:

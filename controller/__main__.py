@@ -1,0 +1,155 @@
+"""`python -m controller`: lead or stand by. `python -m controller store`: serve the artifact store to pods."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from controller import logs, metrics
+from controller.api import ModelReference
+from controller.cluster import Cluster
+from controller.lease import Lease, LostLeadershipError
+from controller.mirror import mirror
+from controller.reconcile import Key, Reconciler
+from controller.registry import Registry
+from controller.resources.deployment import PodSettings
+from controller.serve_store import create_app
+from controller.settings import Settings, load
+from controller.store import Store
+from controller.watch import watch
+from controller.workqueue import WorkQueue
+
+log = logging.getLogger("controller")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=("controller", "store"), default="controller")
+    part: str = parser.parse_args().part
+    logs.configure()
+    settings = load()
+    try:
+        asyncio.run(serve_store(settings) if part == "store" else run(settings))
+    except LostLeadershipError as error:
+        log.error("LeadershipLost", extra={"error": str(error)})
+        return 1
+    return 0
+
+
+async def run(settings: Settings) -> None:
+    """Mirror the store, wait for the leadership, then watch and reconcile until a signal comes."""
+    cluster = await Cluster.connect()
+    registry = Registry(settings.registries, settings.poll_seconds)
+    store = _store(settings)
+    lease = Lease(cluster, settings.namespace, settings.lease_name, settings.identity)
+    reconciler = Reconciler(cluster, registry, store, _pod_settings(settings))
+    queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
+    health = await _listen(_health_app(), settings.health_port)
+    try:
+        await _until_first_ends(
+            mirror(cluster, registry, store, settings.watch_namespaces),
+            _lead(settings, lease, reconciler, registry, queue),
+            _stop_signal(),
+        )
+    finally:
+        await lease.release()
+        await health.cleanup()
+        await registry.close()
+        await cluster.close()
+
+
+async def serve_store(settings: Settings) -> None:
+    """Serve the store until a signal comes."""
+    runner = await _listen(create_app(_store(settings)), settings.store_port)
+    await _stop_signal()
+    await runner.cleanup()
+
+
+async def _lead(settings: Settings, lease: Lease, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]) -> None:
+    await lease.acquire()
+    metrics.leader.set(1)
+    await _until_first_ends(
+        lease.keep(),
+        queue.run(),
+        _poll(settings, reconciler, registry, queue),
+        watch(queue.add, settings.watch_namespaces),
+    )
+
+
+async def _poll(settings: Settings, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]) -> None:
+    """Look the followed references up again, and have the resources reconciled whose reference means something else."""
+    while True:
+        await asyncio.sleep(settings.poll_seconds)
+        followed: dict[ModelReference, list[Key]] = {}
+        for key, reference in reconciler.followed.items():
+            followed.setdefault(reference, []).append(key)
+        for reference in await registry.poll(followed):
+            for key in followed[reference]:
+                queue.add(key)
+
+
+async def _until_first_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run `parts` side by side; when one ends or fails, end the others and let its error pass."""
+    tasks = [asyncio.ensure_future(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _stop_signal() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _listen(app: web.Application, port: int) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner
+
+
+def _health_app() -> web.Application:
+    async def healthy(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def measured(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthy), web.get("/metrics", measured)])
+    return app
+
+
+def _store(settings: Settings) -> Store:
+    own_prefix = f"//{settings.identity}."  # a replica's address begins with its pod's name
+    peers = [peer for peer in settings.store_peers if own_prefix not in peer]
+    return Store(settings.store_dir, settings.max_model_bytes, peers)
+
+
+def _pod_settings(settings: Settings) -> PodSettings:
+    return PodSettings(
+        image=settings.server_image,
+        image_pull_policy=settings.server_image_pull_policy,
+        store_url=settings.store_url,
+        default_resources=settings.default_resources,
+    )
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -1,0 +1,57 @@
+"""The children beside the Deployment: created, kept as the spec wants them, removed when it no longer does."""
+
+from controller.api import ModelDeploymentSpec
+from controller.cluster import AlreadyExists
+from controller.errors import Stalling
+from controller.ports import Cluster, Object
+from controller.resources.autoscaler import autoscaler
+from controller.resources.identity import Owner, owned
+from controller.resources.service import service
+
+
+class Children:
+    """Everything that a ModelDeployment owns besides its Deployment's template."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def bring(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
+        """Bring the children to what `spec` wants. Raises Stalling (NameConflict)."""
+        await self._bring("Service", owner, service(owner, spec))
+        await self._bring("HorizontalPodAutoscaler", owner, autoscaler(owner, spec))
+        # Replicas are the spec's only while it names them; otherwise they belong to whoever scales.
+        if deployment is not None and spec.replicas is not None and deployment["spec"].get("replicas") != spec.replicas:
+            await self._cluster.scale("Deployment", owner.namespace, owner.name, spec.replicas)
+
+    async def _bring(self, kind: str, owner: Owner, wanted: Object | None) -> None:
+        live = await self._cluster.get(kind, owner.namespace, owner.name)
+        if wanted is None:
+            if live is not None and owned(live, owner.uid):
+                await self._cluster.delete(kind, live)
+            return
+        if live is None:
+            try:
+                await self._cluster.create(kind, wanted)
+            except AlreadyExists as error:
+                raise _conflict(kind, owner) from error
+        elif not owned(live, owner.uid):
+            raise _conflict(kind, owner)
+        elif not covers(live, wanted):
+            await self._cluster.apply(kind, wanted)
+
+
+def covers(live: object, wanted: object) -> bool:
+    """Whether everything that `wanted` says is so in `live`, whatever else others have added there."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return all(key in live and covers(live[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(live, list):
+        return len(live) == len(wanted) and all(covers(one, other) for one, other in zip(live, wanted, strict=True))
+    return live == wanted
+
+
+def _conflict(kind: str, owner: Owner) -> Stalling:
+    return Stalling(
+        "NameConflict",
+        f"a {kind} named {owner.name} is there already and belongs to somebody else;"
+        f" rename the ModelDeployment, or remove that {kind}",
+    )

@@ -1,0 +1,125 @@
+"""Leader election with a Lease, on the monotonic clock.
+
+A candidate never compares its clock with the one that wrote the Lease: it takes over when it has not seen the Lease change
+for its whole duration. A leader that cannot renew in time loses its leadership well before that, and its process ends.
+On an orderly end the Lease is released, so that the other replica goes on at once.
+"""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import aiohttp
+
+from controller.cluster import ApiError
+
+Object = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+DURATION_SECONDS = 10  # how long the others wait for a leader that says nothing
+RENEW_SECONDS = 2.0
+GIVE_UP_SECONDS = 7.0  # a leader that could not renew for so long has lost: earlier than the others take over
+
+
+class LostLeadershipError(Exception):
+    """The Lease is somebody else's, or could not be renewed in time. The process has to end."""
+
+
+class Cluster(Protocol):
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
+    async def create(self, kind: str, body: Object) -> Object: ...
+    async def replace(self, kind: str, body: Object) -> Object: ...
+
+
+class Lease:
+    """One candidate for the leadership."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._held: Object | None = None
+        self._seen: tuple[str, float] = ("", 0.0)  # the resourceVersion last seen, and when it was first seen
+
+    async def acquire(self) -> None:
+        """Return once this candidate leads."""
+        while True:
+            if await self._attempt(self._try_acquire):
+                break
+            await asyncio.sleep(RENEW_SECONDS)
+        log.info("LeadershipAcquired", extra={"identity": self._identity})
+
+    async def keep(self) -> None:
+        """Renew for as long as it goes well; raises LostLeadershipError."""
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            started = time.monotonic()
+            if await self._attempt(self._try_renew):
+                renewed = started
+            elif time.monotonic() - renewed > GIVE_UP_SECONDS:
+                raise LostLeadershipError(
+                    f"the Lease {self._namespace}/{self._name} could not be renewed for {GIVE_UP_SECONDS} s"
+                )
+
+    async def release(self) -> None:
+        """Let another candidate lead at once."""
+        if self._held is None:
+            return
+        spec = {**self._held["spec"], "holderIdentity": "", "renewTime": _now(), "leaseDurationSeconds": 1}
+        try:
+            await self._cluster.replace("Lease", {**self._held, "spec": spec})
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("LeaseNotReleased", extra={"error": str(error)})
+        self._held = None
+
+    async def _attempt(self, step: Any) -> bool:
+        try:
+            return bool(await asyncio.wait_for(step(), timeout=RENEW_SECONDS * 2))
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("LeaseFailed", extra={"error": str(error) or type(error).__name__})
+            return False
+
+    async def _try_acquire(self) -> bool:
+        lease = await self._cluster.get("Lease", self._namespace, self._name)
+        if lease is None:
+            metadata = {"name": self._name, "namespace": self._namespace}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._spec(0)}
+            self._held = await self._cluster.create("Lease", body)
+            return True
+        spec = lease["spec"]
+        version, now = lease["metadata"]["resourceVersion"], time.monotonic()
+        if self._seen[0] != version:
+            self._seen = (version, now)
+        holder = spec.get("holderIdentity")
+        silent = now - self._seen[1]
+        if holder and holder != self._identity and silent < spec.get("leaseDurationSeconds", DURATION_SECONDS):
+            return False
+        transitions = int(spec.get("leaseTransitions", 0)) + (holder != self._identity)
+        self._held = await self._cluster.replace("Lease", {**lease, "spec": self._spec(transitions)})
+        return True
+
+    async def _try_renew(self) -> bool:
+        lease = await self._cluster.get("Lease", self._namespace, self._name)
+        if lease is None or lease["spec"].get("holderIdentity") != self._identity:
+            raise LostLeadershipError(f"the Lease {self._namespace}/{self._name} is no longer ours")
+        self._held = await self._cluster.replace("Lease", {**lease, "spec": {**lease["spec"], "renewTime": _now()}})
+        return True
+
+    def _spec(self, transitions: int) -> Object:
+        now = _now()
+        return {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": DURATION_SECONDS,
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": transitions,
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,72 @@
+"""The HTTP side of the artifact store, a process of its own: a thousand pods that fetch a model starve no watch.
+
+    GET /v1/manifests/sha256:<digest>    the manifest, byte for byte: its sha256 is the digest
+    GET /v1/files/sha256:<hash>          a file
+    GET /healthz, /readyz
+
+What is asked for is named by its content, so knowing the digest is the permission to read it. What is not here is asked
+from the other replicas first.
+"""
+
+from pathlib import Path
+
+from aiohttp import web
+
+from controller.store import DIGEST, HOP_HEADER, Store
+
+_STORE = web.AppKey("store", Store)
+_CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+def create_app(store: Store) -> web.Application:
+    """The application that serves `store`."""
+    app = web.Application()
+    app[_STORE] = store
+    app.add_routes(
+        [
+            web.get("/v1/manifests/{digest}", _manifest),
+            web.get("/v1/files/{digest}", _file),
+            web.get("/healthz", _healthy),
+            web.get("/readyz", _ready),
+        ]
+    )
+    return app
+
+
+async def _manifest(request: web.Request) -> web.StreamResponse:
+    store, digest = request.app[_STORE], _digest(request)
+    if not store.has(digest) and HOP_HEADER not in request.headers:
+        await store.fetch_from_peers(digest)
+    return _content(store.manifest_path(digest), "application/json")
+
+
+async def _file(request: web.Request) -> web.StreamResponse:
+    # A pod asks for the manifest first, and that brings the files along; another replica may have answered it, though.
+    store, digest = request.app[_STORE], _digest(request)
+    path = store.file_path(digest.removeprefix("sha256:"))
+    if not path.is_file() and HOP_HEADER not in request.headers:
+        await store.fetch_file_from_peers(digest)
+    return _content(path, "application/octet-stream")
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _ready(request: web.Request) -> web.Response:
+    if request.app[_STORE].mirrored:
+        return web.Response(text="ok\n")
+    return web.Response(text="not yet: models that run are still being copied here\n", status=503)
+
+
+def _digest(request: web.Request) -> str:
+    digest = request.match_info["digest"]
+    if not DIGEST.fullmatch(digest):
+        raise web.HTTPBadRequest(text="a digest is sha256: and 64 hexadecimal digits\n")
+    return digest
+
+
+def _content(path: Path, media: str) -> web.StreamResponse:
+    if not path.is_file():
+        raise web.HTTPNotFound(text="not in the store\n")
+    return web.FileResponse(path, headers={**_CACHE_FOR_EVER, "Content-Type": media})
