@@ -46,5 +46,9 @@ unit: venv  ## the fast tests: no root, no cluster
 contract: venv  ## controller and server agree
 	$(PYTEST) tests/contract
 
+chart: venv  ## the Helm chart, rendered by the real helm
+	@$(PY) -m tests.clusters tool helm > /dev/null
+	$(PYTEST) tests/chart
+
 generate: venv  ## write the files that are generated from code: the CRD
 	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml

@@ -1,10 +1,13 @@
 """The operator's own pods: what they are told, how they are confined, and how they are reached."""
 
 import json
+import textwrap
 from typing import Any
 
 import pytest
+import yaml
 
+from controller import api
 from controller.settings import Settings
 from tests.chart.rendering import CHART, NAME, NAMESPACE, REGISTRIES, Helm, Object, Rendered
 
@@ -218,12 +221,14 @@ def test_objects_are_in_the_release_namespace_or_in_none(rendered: Rendered) -> 
         assert found["metadata"].get("namespace") == expected, found["kind"]
 
 
-def test_the_notes_propose_a_resource_that_the_definition_knows(helm: Helm) -> None:
-    """`helm install` prints them: what they propose to apply has the API's own names."""
-    done = helm.run(
-        "install", NAME, CHART, "--namespace", NAMESPACE, "--dry-run=client", "--hide-secret", values={"registries": REGISTRIES}
-    )
+@pytest.mark.parametrize("namespaces", [[], ["team"]])
+def test_the_resource_that_the_notes_propose_is_valid(helm: Helm, namespaces: list[str]) -> None:
+    values = {"registries": REGISTRIES, "watchNamespaces": namespaces}
+    done = helm.run("install", NAME, CHART, "--namespace", NAMESPACE, "--dry-run=client", values=values)
     assert done.returncode == 0, done.stderr
-    notes = done.stdout.split("NOTES:", 1)[1]
-    assert "apiVersion: mlserving.dev/v1alpha1" in notes
-    assert "kind: ModelDeployment" in notes
+    apply, document = done.stdout.split("NOTES:", 1)[1].split("<<EOF\n")[0:2]
+    resource = yaml.safe_load(textwrap.dedent(document.split("  EOF\n")[0]))
+    assert resource["apiVersion"] == f"{api.GROUP}/{api.API_VERSION}"
+    assert resource["kind"] == api.KIND
+    assert api.ModelDeploymentSpec.model_validate(resource["spec"]).model.label == "fraud@champion"
+    assert apply.endswith("kubectl -n team apply -f - " if namespaces else "kubectl apply -f - ")
