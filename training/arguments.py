@@ -1,0 +1,134 @@
+"""The options of the command line, and the settings that they make."""
+
+import argparse
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from training.errors import InputError
+from training.settings import (
+    BUILT_IN_NAME,
+    BUILT_IN_TARGET,
+    DEFAULT_TRACKING_URI,
+    KIND_NAMES,
+    Kind,
+    Range,
+    RunSettings,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of `python -m training`, with a subcommand for each thing to do."""
+    whole = argparse.ArgumentParser(
+        prog="python -m training", description="From a table of data to a model version that can be deployed."
+    )
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="train on a table and register a version",
+        description="Trains a classifier on a table and registers it with MLflow as a new version of a model.",
+        epilog="--drop, --require, --range and --tag can be given several times.",
+    )
+    default = {name: field.default for name, field in RunSettings.model_fields.items()}
+
+    about = run.add_argument_group("what to train on")
+    about.add_argument("--data", type=Path, metavar="FILE", help="CSV or Parquet; else scikit-learn's breast cancer table")
+    about.add_argument("--target", metavar="COLUMN", help="the column to predict; needed with --data")
+    about.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    about.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="COLUMN:TYPE",
+        help="a column that must be there, as number, integer, boolean or string",
+    )
+    about.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="COLUMN=LOW:HIGH",
+        help="what is possible, with either side left empty if open; refused outside, here and when served",
+    )
+
+    how = run.add_argument_group("how to train")
+    how.add_argument("--trees", type=int, default=default["trees"], metavar="N", help="default: %(default)s")
+    how.add_argument("--max-depth", type=int, default=default["max_depth"], metavar="N", help="default: %(default)s")
+    how.add_argument("--folds", type=int, default=default["folds"], metavar="N", help="default: %(default)s")
+    how.add_argument("--test-size", type=float, default=default["test_size"], metavar="SHARE", help="default: %(default)s")
+    how.add_argument("--seed", type=int, default=default["seed"], metavar="N", help="default: %(default)s")
+
+    where = run.add_argument_group("what to register")
+    where.add_argument("--name", metavar="MODEL", help=f"the registered model; needed with --data, else {BUILT_IN_NAME}")
+    where.add_argument("--alias", help="moved to the new version, which deploys it where a ModelDeployment follows it")
+    where.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the version")
+    where.add_argument(
+        "--tracking-uri", metavar="URI", help=f"where MLflow answers; else MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING_URI}"
+    )
+    return whole
+
+
+def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSettings:
+    """What was asked for, complete. Raises InputError for what no run can do."""
+    if given.data is not None:
+        for option in ("target", "name"):
+            if not getattr(given, option):
+                raise InputError(f"--data needs --{option} as well.")
+    try:
+        return RunSettings(
+            data=given.data,
+            target=given.target or BUILT_IN_TARGET,
+            name=given.name or BUILT_IN_NAME,
+            alias=given.alias,
+            tracking_uri=given.tracking_uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
+            tags=dict(_tag(text) for text in given.tag),
+            drop=tuple(given.drop),
+            require=dict(_requirement(text) for text in given.require),
+            ranges=dict(_range(text) for text in given.range),
+            trees=given.trees,
+            max_depth=given.max_depth,
+            folds=given.folds,
+            test_size=given.test_size,
+            seed=given.seed,
+        )
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"--{option} {first['input']}: {first['msg'].lower()}.") from e
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise InputError(f'--tag "{text}" must be KEY=VALUE.')
+    return key, value
+
+
+def _requirement(text: str) -> tuple[str, Kind]:
+    """A name can have colons in it, a type has none."""
+    column, _, kind = text.rpartition(":")
+    if not column or kind not in KIND_NAMES:
+        raise InputError(f'--require "{text}" must be COLUMN:TYPE, with number, integer, boolean or string as type.')
+    return column, KIND_NAMES[kind]
+
+
+def _range(text: str) -> tuple[str, Range]:
+    """A name can have equals signs in it, a range has none."""
+    column, _, limits = text.rpartition("=")
+    low, colon, high = limits.partition(":")
+    if not (column and colon and (low or high)):
+        raise InputError(f'--range "{text}" must be COLUMN=LOW:HIGH.')
+    return column, (_limit(low, text), _limit(high, text))
+
+
+def _limit(number: str, text: str) -> float | None:
+    if not number:
+        return None
+    try:
+        limit = float(number)
+    except ValueError as e:
+        raise InputError(f'--range "{text}": "{number}" is no number.') from e
+    if not math.isfinite(limit):
+        raise InputError(f'--range "{text}": leave a side empty where there is no limit.')
+    return limit

@@ -1,0 +1,142 @@
+"""What a column holds: numbers, texts or truth values. Or a mistake, which is named with its row and its value.
+
+Pure. Cells come out in the dtypes that the server gives them (float64, bool, str), so that a pipeline is trained on
+exactly what it will be asked.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types
+
+from training.errors import InputError
+from training.settings import Kind
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Where: TypeAlias = Callable[[int], str]
+"""What to call the row with this index."""
+
+TRUTH: Mapping[str, bool] = {"true": True, "false": False}
+NUMBERS = {"integer", "floating", "decimal", "mixed-integer-float"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One feature, as the signature will have it."""
+
+    name: str
+    kind: Literal["number", "boolean", "string"]
+    optional: bool
+    """Whether it has missing values, so that a request may leave it out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Turns what was found in a file into one of three kinds of column."""
+
+    where: Where
+    require: Mapping[str, Kind]
+    numeric_share: float
+
+    def read(self, name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
+        """The column and its cells, or an error that names column, row and value."""
+        cells = self._plain(name, cells)
+        missing = cells.isna().to_numpy()
+        if missing.all():
+            raise InputError(f'Column "{name}" has no value in any row. Leave it out with --drop "{name}".')
+        required = self.require.get(name)
+        if required == "boolean" or (required is None and self._is_boolean(cells)):
+            return self._boolean(name, cells, missing)
+        if required in ("number", "integer") or (required is None and self._is_numeric(cells, missing)):
+            return self._number(name, cells, missing)
+        return self._string(name, cells, missing)
+
+    def _plain(self, name: str, cells: pd.Series) -> pd.Series:
+        """Cells of one simple type. Dates, lists and the like are refused."""
+        if isinstance(cells.dtype, pd.CategoricalDtype):
+            cells = cells.astype(cells.cat.categories.dtype)
+        if types.is_bool_dtype(cells) or (types.is_numeric_dtype(cells) and not types.is_complex_dtype(cells)):
+            return cells
+        if types.is_string_dtype(cells) or types.is_object_dtype(cells):
+            odd = ~cells.map(lambda cell: isinstance(cell, str | bool | int | float) or _number(cell) is not None)
+            self._refuse(name, cells, odd.to_numpy() & cells.notna().to_numpy(), "is neither number, text nor true/false")
+            return cells
+        raise InputError(
+            f'Column "{name}" has the type {cells.dtype}, which a model can\'t be trained on. Turn it into numbers '
+            f'(a date into an age in days, say), or leave it out with --drop "{name}".'
+        )
+
+    def _is_boolean(self, cells: pd.Series) -> bool:
+        return types.is_bool_dtype(cells) or types.infer_dtype(cells, skipna=True) == "boolean"
+
+    def _is_numeric(self, cells: pd.Series, missing: Mask) -> bool:
+        """Whether most of the values are numbers: then a text among them is a mistake, not a category."""
+        if types.is_numeric_dtype(cells) or types.infer_dtype(cells, skipna=True) in NUMBERS:
+            return True
+        share = (~_numbers(cells).isna()).sum() / (~missing).sum()
+        return bool(share >= self.numeric_share)
+
+    def _number(self, name: str, cells: pd.Series, missing: Mask) -> tuple[Column, pd.Series]:
+        if types.is_bool_dtype(cells):
+            self._refuse(name, cells, ~missing, "is no number")
+        numbers = _numbers(cells)
+        unread = numbers.isna().to_numpy() & ~missing
+        self._refuse(
+            name, cells, unread, "is no number",
+            f'Correct it, leave the cell empty if the value is unknown, or say --require "{name}:string" if the '
+            "column holds texts.",
+        )  # fmt: skip
+        values = numbers.to_numpy()
+        self._refuse(name, cells, np.isinf(values), "is infinite", "Leave the cell empty if the value is unknown.")
+        if self.require.get(name) == "integer":
+            self._refuse(name, cells, ~missing & (values != np.floor(values)), "is no whole number")
+        return Column(name=name, kind="number", optional=bool(missing.any())), numbers
+
+    def _boolean(self, name: str, cells: pd.Series, missing: Mask) -> tuple[Column, pd.Series]:
+        truth = cells.map(lambda cell: TRUTH.get(str(cell).lower(), np.nan)).astype(object)
+        self._refuse(name, cells, truth.isna().to_numpy() & ~missing, "is neither true nor false")
+        optional = bool(missing.any())
+        return Column(name=name, kind="boolean", optional=optional), truth if optional else truth.astype("bool")
+
+    def _string(self, name: str, cells: pd.Series, missing: Mask) -> tuple[Column, pd.Series]:
+        not_text = ~cells.map(lambda cell: isinstance(cell, str)).to_numpy().astype(bool)
+        self._refuse(name, cells, not_text & ~missing, "is no text")
+        return Column(name=name, kind="string", optional=bool(missing.any())), cells.astype("str")
+
+    def _refuse(self, name: str, cells: pd.Series, bad: Mask, what: str, advice: str = "") -> None:
+        if bad.any():
+            refuse(name, cells, bad, self.where, f"{what}.", advice)
+
+
+def refuse(name: str, cells: pd.Series, bad: Mask, where: Where, what: str, advice: str = "") -> NoReturn:
+    """An error that names the column, the first of the bad rows, its value, and how many more there are."""
+    rows = np.flatnonzero(bad)
+    more = f" ({len(rows) - 1} more like it.)" if len(rows) > 1 else ""
+    value = _shown(cells.iloc[rows[0]])
+    raise InputError(f'Column "{name}", {where(int(rows[0]))}: {value} {what}{more} {advice}'.strip())
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    return f'"{value}"' if len(value) <= 40 else f'"{value[:40]}…"'
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """As float64, with NaN for what is missing or no number."""
+    if types.is_numeric_dtype(cells):
+        return pd.Series(cells.to_numpy(dtype="float64", na_value=np.nan), index=cells.index)
+    if types.infer_dtype(cells, skipna=True) == "string":
+        return pd.to_numeric(cells, errors="coerce").astype("float64")
+    return cells.map(_number).astype("float64")
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        return None if isinstance(cell, bool) else float(cell)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,146 @@
+"""Reads a table from a file, as it is: names, cells, and where each row stands.
+
+The only place that opens the user's data. What the table must be like is decided in `table`.
+"""
+
+import csv
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet
+from pandas.errors import EmptyDataError, ParserError, ParserWarning
+from sklearn.datasets import load_breast_cancer
+
+from training.errors import InputError
+
+BUILT_IN = "scikit-learn's breast cancer table"
+DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
+ENCODING = "utf-8-sig"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a table came from, so that an error can send a person to the right line."""
+
+    name: str
+    csv: Path | None = None
+    delimiter: str = field(default=",", repr=False)
+
+    def where(self, row: int) -> str:
+        """What to call the row with this index: rows count from 1, and a line is that of a text editor."""
+        if self.csv is None:
+            return f"row {row + 1}"
+        return f"row {row + 1} (line {_line(self.csv, self.delimiter, row)} of {self.name})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """A table as it was found."""
+
+    frame: pd.DataFrame
+    source: Source
+
+
+def load(path: Path | None, texts: frozenset[str] = frozenset()) -> Raw:
+    """The table in a file, or the built-in one. Columns named in `texts` are not read as numbers ("007" stays)."""
+    if path is None:
+        return Raw(frame=load_breast_cancer(as_frame=True).frame, source=Source(name=BUILT_IN))
+    if not path.exists():
+        raise InputError(f"There is no file {path}.")
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; name one CSV or Parquet file.")
+    try:
+        if path.suffix.lower() in DELIMITERS:
+            return _csv(path, texts)
+        if path.suffix.lower() in {".parquet", ".pq"}:
+            return _parquet(path)
+    except PermissionError as e:
+        raise InputError(f"{path} can't be opened: permission denied.") from e
+    raise InputError(f'{path.name} is of no known kind: "{path.suffix}" is neither .csv, .tsv nor .parquet.')
+
+
+def _csv(path: Path, texts: frozenset[str]) -> Raw:
+    try:
+        delimiter, names = _header(path)
+        _refuse_unnamed_and_doubled(names, path.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            frame = pd.read_csv(
+                path, sep=delimiter, header=0, names=names, index_col=False, encoding=ENCODING, low_memory=False,
+                dtype={name: "str" for name in names if name in texts},
+            )  # fmt: skip
+    except UnicodeDecodeError as e:
+        raise InputError(f"{_undecodable(path)}: {path.name} is not UTF-8. Save it as UTF-8.") from e
+    except ParserWarning as e:
+        raise InputError(f"The rows of {path.name} have more cells than its first line has names.") from e
+    except (ParserError, csv.Error) as e:
+        raise InputError(f"{path.name} can't be read as a table: {str(e).strip().removeprefix(_TOKENIZING)}.") from e
+    except EmptyDataError as e:
+        raise InputError(f"{path.name} is empty: its first line must name the columns.") from e
+    return Raw(frame=frame, source=Source(name=path.name, csv=path, delimiter=delimiter))
+
+
+_TOKENIZING = "Error tokenizing data. C error: "
+
+
+def _header(path: Path) -> tuple[str, list[str]]:
+    """The delimiter that the first line has the most of, and the names in that line."""
+    with path.open(encoding=ENCODING, newline="") as file:
+        line = next((line for line in file if line.strip()), "")
+    delimiter = max(DELIMITERS[path.suffix.lower()], key=line.count)
+    names = next(_records(path, delimiter), (1, []))[1]
+    if not names:
+        raise EmptyDataError
+    return delimiter, names
+
+
+def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the line that it starts on. Blank lines are none; a quoted cell may span several lines."""
+    with path.open(encoding=ENCODING, newline="") as file:
+        reader, line = csv.reader(file, delimiter=delimiter), 1
+        for record in reader:
+            if record:
+                yield line, record
+            line = reader.line_num + 1
+
+
+def _line(path: Path, delimiter: str, row: int) -> int:
+    records = _records(path, delimiter)
+    return next(line for index, (line, _) in enumerate(records) if index == row + 1)
+
+
+def _undecodable(path: Path) -> str:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as e:
+                return f"Line {number} has the byte {line[e.start]:#04x}"
+    return "A line ends inside a character"
+
+
+def _parquet(path: Path) -> Raw:
+    try:
+        _refuse_unnamed_and_doubled(pyarrow.parquet.read_schema(path).names, path.name)
+        frame = pd.read_parquet(path).reset_index(drop=True)
+    except (pyarrow.ArrowException, OSError) as e:
+        if isinstance(e, PermissionError):
+            raise
+        raise InputError(f"{path.name} can't be read as a Parquet file: {str(e).splitlines()[0]}") from e
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    return Raw(frame=frame, source=Source(name=path.name))
+
+
+def _refuse_unnamed_and_doubled(names: list[str], file: str) -> None:
+    for position, name in enumerate(names, start=1):
+        if not name.strip():
+            raise InputError(
+                f"Column {position} of {file} has no name. If it is the index of a DataFrame, "
+                "save the file without it (index=False); else name it in the first line."
+            )
+        if name in names[: position - 1]:
+            first = names.index(name) + 1
+            raise InputError(f'{file} has two columns with the name "{name}" (columns {first} and {position}).')

@@ -1,0 +1,118 @@
+"""Every choice of a training run: what a person can set, and the seeds and thresholds that no one has to.
+
+Made once, on the command line or in a notebook, and passed down; nothing else in this room reads the environment.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from training.errors import InputError
+
+Kind: TypeAlias = Literal["number", "integer", "boolean", "string"]
+"""What a column can be required to be. An integer is trained on, and served, as a number."""
+
+KIND_NAMES: dict[str, Kind] = {
+    "number": "number", "float": "number", "double": "number",
+    "integer": "integer", "int": "integer", "long": "integer",
+    "boolean": "boolean", "bool": "boolean",
+    "string": "string", "str": "string", "text": "string",
+}  # fmt: skip
+"""The same under the names that pandas and MLflow have for them."""
+
+Range: TypeAlias = tuple[float | None, float | None]
+"""Lowest and highest value, both inclusive; None leaves that side open."""
+
+DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
+"""Where `mlflow server` answers when nothing else is said."""
+
+MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""How MLflow behaves unless the user's environment says otherwise: it reports to no one, leaves the terminal to us,
+does without a git program, and waits for seconds where its own default is minutes."""
+
+BUILT_IN_TARGET = "target"
+BUILT_IN_NAME = "breast-cancer"
+
+
+class RunSettings(BaseModel):
+    """What `training run` is told, complete and valid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path | None = None
+    """A CSV or Parquet file; None is scikit-learn's breast cancer table."""
+    target: str
+    """The column to predict."""
+    name: str
+    """The registered model that gets a new version."""
+    alias: str | None = None
+    """Moved to the new version. None by default: a ModelDeployment may follow the alias, so moving it deploys."""
+    tracking_uri: str
+    """Where MLflow answers."""
+    tags: dict[str, str] = {}
+    """Set on the run and on the version; a ModelDeployment's gates can ask for them."""
+
+    drop: tuple[str, ...] = ()
+    """Columns to leave out, such as identifiers."""
+    require: dict[str, Kind] = {}
+    """Columns that must be there, and what they must hold."""
+    ranges: dict[str, Range] = {}
+    """What a person declares as possible; a value outside is refused here, and later by the server."""
+
+    trees: Annotated[int, Field(ge=1)] = 100
+    max_depth: Annotated[int, Field(ge=1)] = 10
+    folds: Annotated[int, Field(ge=2)] = 5
+    test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the rows that nothing but the last evaluation sees."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Decides the split, the folds and the forest."""
+
+    example_rows: int = 5
+    """Rows of the test part that are recorded with their answer."""
+    max_categories: int = 100
+    """Texts of one column that are told apart; the rarer ones are taken together, which bounds memory."""
+    max_classes: int = 100
+    """More different values than this in an integer target mean a quantity, not a class."""
+    numeric_share: float = 0.5
+    """A column where this share of the values are numbers is numeric, and a text in it is a mistake."""
+
+    check_seconds: int = 5
+    """How long MLflow may take to answer at all, a try."""
+    request_seconds: int = 120
+    """How long it may take to store a file, a try."""
+    retries: int = 2
+    """Tries after the first; MLflow's own default waits for minutes."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_mlflows(cls, name: str) -> str:
+        if not name.strip() or "/" in name or ":" in name or name in {".", ".."}:
+            raise InputError(f'MLflow takes no model name like "{name}": it must not be empty or have "/" or ":" in it.')
+        return name
+
+    @field_validator("alias")
+    @classmethod
+    def _alias_is_mlflows(cls, alias: str | None) -> str | None:
+        if alias is None:
+            return None
+        if not re.fullmatch(r"[\w-]{1,255}", alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
+            raise InputError(
+                f'MLflow takes no alias like "{alias}": letters, digits, "-" and "_", and neither "latest" nor "v1".'
+            )
+        return alias
+
+    @field_validator("ranges")
+    @classmethod
+    def _low_is_below_high(cls, ranges: dict[str, Range]) -> dict[str, Range]:
+        for column, (low, high) in ranges.items():
+            if low is not None and high is not None and low > high:
+                raise InputError(f'The range of column "{column}" ends ({high:g}) below its start ({low:g}).')
+        return ranges
