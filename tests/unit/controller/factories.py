@@ -1,0 +1,62 @@
+"""A value of each kind, with what a test is about as keyword."""
+
+from typing import Any
+
+from controller.resources.deployment import PodSettings
+from controller.rollout import Observed, PinnedModel, Rollout, Word
+
+CHAMPION = Word(request="fraud@champion")
+
+
+def digest(version: int) -> str:
+    return f"sha256:{version:064x}"
+
+
+def model(version: int, **changes: Any) -> PinnedModel:
+    values = {
+        "name": "fraud",
+        "version": str(version),
+        "digest": digest(version),
+        "run_id": f"run{version}",
+        "size_bytes": 1000,
+        "verified": "Answered",
+    }
+    return PinnedModel(**{**values, **changes})
+
+
+def rollout(number: int, version: int, **changes: Any) -> Rollout:
+    values = {
+        "number": number,
+        "model": model(version),
+        "word": CHAMPION,
+        "inputs": "as-before",
+        "held": False,
+        "image": "server:1",
+        "revision": number,
+    }
+    return Rollout(**{**values, **changes})
+
+
+def observed(**changes: Any) -> Observed:
+    values: dict[str, Any] = {"word": CHAMPION, "inputs": "as-before", "target": model(1), "live": None}
+    return Observed(**{**values, **changes})
+
+
+def pod_settings(**changes: Any) -> PodSettings:
+    values: dict[str, Any] = {
+        "image": "server:1",
+        "image_pull_policy": "IfNotPresent",
+        "store_url": "http://store:8082",
+        "default_resources": {"requests": {"cpu": "250m"}},
+    }
+    return PodSettings(**{**values, **changes})
+
+
+def resource(name: str = "fraud", **spec: Any) -> dict[str, Any]:
+    """A ModelDeployment as the API server would answer."""
+    return {
+        "apiVersion": "mlserving.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name, "namespace": "team"},
+        "spec": {"model": {"name": "fraud", "alias": "champion"}, **spec},
+    }

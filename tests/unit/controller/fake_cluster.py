@@ -1,0 +1,186 @@
+"""An API server in memory, with as much of a Deployment controller and of kubectl as rollouts and undos need.
+
+The journey in `tests/e2e` runs the same story against the real ones.
+"""
+
+from __future__ import annotations  # `list` is a verb of the client below
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from controller.cluster import AlreadyExists, ApiError, Conflict
+from controller.resources.deployment import REVISION
+
+Object = dict[str, Any]
+HASH_LABEL = "pod-template-hash"
+
+
+class FakeCluster:
+    """Objects by (kind, namespace, name), and every write that was made through the client's verbs."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], Object] = {}
+        self.writes: list[tuple[str, str, str]] = []  # verb, kind, name
+        self.events: list[tuple[str, str, str]] = []  # type, reason, message
+        self._numbers = itertools.count(1)
+
+    # --- what the controller calls ------------------------------------------------------------------------------------
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        return copy.deepcopy(self.objects.get((kind, namespace, name)))
+
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> list[Object]:
+        wanted = dict(part.split("=", 1) for part in selector.split(",") if part)
+        return [
+            copy.deepcopy(body)
+            for (its_kind, its_namespace, _), body in self.objects.items()
+            if its_kind == kind
+            and namespace in ("", its_namespace)
+            and wanted.items() <= (body["metadata"].get("labels") or {}).items()
+        ]
+
+    async def create(self, kind: str, body: Object) -> Object:
+        self.writes.append(("create", kind, body["metadata"]["name"]))
+        return self.put(kind, body)
+
+    async def replace_status(self, kind: str, body: Object) -> Object:
+        live = self._live(kind, body)
+        if live["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "somebody wrote first")
+        self.writes.append(("status", kind, body["metadata"]["name"]))
+        live["status"] = copy.deepcopy(body["status"])
+        return self._stamp(live)
+
+    async def patch(self, kind: str, live: Object, operations: Sequence[Object]) -> Object:
+        current = self._live(kind, live)
+        if current["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "somebody wrote first")
+        self.writes.append(("patch", kind, live["metadata"]["name"]))
+        before = copy.deepcopy(current["spec"])
+        for operation in operations:
+            *parents, last = operation["path"].strip("/").split("/")
+            node = current
+            for parent in parents:
+                node = node[parent]
+            node[last] = copy.deepcopy(operation["value"])
+        return self._stamp(current, generation=current["spec"] != before)
+
+    async def apply(self, kind: str, body: Object) -> Object:
+        self.writes.append(("apply", kind, body["metadata"]["name"]))
+        live = self._live(kind, body)
+        live["spec"].update(copy.deepcopy(body["spec"]))
+        return self._stamp(live, generation=True)
+
+    async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
+        self.writes.append(("scale", kind, name))
+        live = self.objects[kind, namespace, name]
+        live["spec"]["replicas"] = replicas
+        self._stamp(live, generation=True)
+
+    async def delete(self, kind: str, live: Object) -> None:
+        self.writes.append(("delete", kind, live["metadata"]["name"]))
+        del self.objects[kind, live["metadata"]["namespace"], live["metadata"]["name"]]
+
+    async def announce(self, about: Object, kind: str, reason: str, message: str) -> None:
+        self.events.append((kind, reason, message))
+
+    # --- what people and the cluster do -------------------------------------------------------------------------------
+    def put(self, kind: str, body: Object) -> Object:
+        """Create an object, as kubectl would."""
+        metadata = body["metadata"]
+        key = (kind, metadata["namespace"], metadata["name"])
+        if key in self.objects:
+            raise AlreadyExists(409, "AlreadyExists", f"{kind} {metadata['name']} is there already")
+        made = copy.deepcopy(body)
+        made["metadata"].setdefault("uid", f"uid-{next(self._numbers)}")
+        self.objects[key] = made
+        return self._stamp(made, generation=True)
+
+    def edit(self, kind: str, name: str, **spec: Any) -> None:
+        """Change fields of an object's spec, as `kubectl edit` would."""
+        live = self.objects[kind, "team", name]
+        live["spec"].update(spec)
+        self._stamp(live, generation=True)
+
+    def annotate(self, kind: str, name: str, **annotations: str) -> None:
+        live = self.objects[kind, "team", name]
+        live["metadata"].setdefault("annotations", {}).update(annotations)
+        self._stamp(live)
+
+    def roll(self, name: str = "fraud", *, ready: bool = True) -> None:
+        """What the Deployment controller does: a ReplicaSet for the template, numbered; pods that become ready or do not."""
+        live = self.objects["Deployment", "team", name]
+        annotations = live["metadata"].setdefault("annotations", {})
+        owned = self.replica_sets(name)
+        current = next((each for each in owned if _template(each) == live["spec"]["template"]), None)
+        if current is None or current["metadata"]["annotations"].get(REVISION) != annotations.get(REVISION):
+            annotations[REVISION] = str(1 + max((int(each["metadata"]["annotations"][REVISION]) for each in owned), default=0))
+        if current is None:
+            number = next(self._numbers)
+            template = copy.deepcopy(live["spec"]["template"])
+            template["metadata"]["labels"][HASH_LABEL] = f"hash{number}"
+            owner = {"kind": "Deployment", "name": name, "uid": live["metadata"]["uid"], "controller": True}
+            current = self.put(
+                "ReplicaSet",
+                {
+                    "metadata": {
+                        "name": f"{name}-hash{number}",
+                        "namespace": "team",
+                        "labels": template["metadata"]["labels"],
+                        "ownerReferences": [owner],
+                    },
+                    "spec": {"template": template},
+                },
+            )
+            current = self.objects["ReplicaSet", "team", current["metadata"]["name"]]
+        current["metadata"]["annotations"] = dict(annotations)
+        wanted = live["spec"]["replicas"]
+        for each in self.replica_sets(name):
+            if each is current:
+                each["status"] = {"readyReplicas": wanted if ready else 0}
+            elif ready:
+                each["status"] = {"readyReplicas": 0}
+        others = sum(
+            (each.get("status") or {}).get("readyReplicas", 0) for each in self.replica_sets(name) if each is not current
+        )
+        live["status"] = {
+            "observedGeneration": live["metadata"]["generation"],
+            "replicas": wanted + others,
+            "updatedReplicas": wanted,
+            "readyReplicas": (wanted if ready else 0) + others,
+            "availableReplicas": (wanted if ready else 0) + others,
+        }
+        self._stamp(live)
+
+    def undo(self, name: str = "fraud", to_revision: int | None = None) -> None:
+        """`kubectl rollout undo`: template and annotations of an earlier ReplicaSet, in one patch from the client's side."""
+        live = self.objects["Deployment", "team", name]
+        by_revision = {int(each["metadata"]["annotations"][REVISION]): each for each in self.replica_sets(name)}
+        chosen = by_revision[to_revision or sorted(by_revision)[-2]]
+        own = {key: value for key, value in live["metadata"]["annotations"].items() if key == REVISION}
+        live["spec"]["template"] = _template(chosen)
+        live["metadata"]["annotations"] = {**chosen["metadata"]["annotations"], **own}
+        self._stamp(live, generation=True)
+
+    def replica_sets(self, name: str) -> list[Object]:
+        return [body for (kind, _, its), body in self.objects.items() if kind == "ReplicaSet" and its.startswith(f"{name}-")]
+
+    def _live(self, kind: str, body: Object) -> Object:
+        metadata = body["metadata"]
+        try:
+            return self.objects[kind, metadata["namespace"], metadata["name"]]
+        except KeyError:
+            raise ApiError(404, "NotFound", metadata["name"]) from None
+
+    def _stamp(self, body: Object, *, generation: bool = False) -> Object:
+        metadata = body["metadata"]
+        metadata["resourceVersion"] = str(next(self._numbers))
+        metadata["generation"] = metadata.get("generation", 0) + generation
+        return copy.deepcopy(body)
+
+
+def _template(replica_set: Object) -> Object:
+    template: Object = copy.deepcopy(replica_set["spec"]["template"])
+    del template["metadata"]["labels"][HASH_LABEL]
+    return template

@@ -1,0 +1,50 @@
+"""A registry in memory: versions with their files, aliases that move, and days on which it is away."""
+
+from collections.abc import AsyncIterator
+
+from controller.api import ModelReference
+from controller.errors import Waiting
+from controller.registry import ModelVersion, RemoteFile
+
+MLMODEL = """
+flavors:
+  sklearn: {pickled_model: model.pkl, serialization_format: cloudpickle, sklearn_version: 1.9.1}
+saved_input_example_info: {artifact_path: input_example.json, type: dataframe}
+metadata: {mlserving: {format: 1, example: {predictions: [0, 1]}}}
+"""
+
+
+def model_files(version: int, mlmodel: str = MLMODEL) -> dict[str, bytes]:
+    return {"MLmodel": mlmodel.encode(), "model.pkl": b"pickle %d" % version, "input_example.json": b"{}"}
+
+
+class FakeRegistry:
+    """`versions` and `aliases` are what tests change; `away` makes every request fail."""
+
+    def __init__(self, *versions: int) -> None:
+        self.versions = {str(version): model_files(version) for version in versions}
+        self.aliases = {"champion": str(versions[0])} if versions else {}
+        self.away = False
+        self.downloads = 0
+
+    async def resolve(self, reference: ModelReference) -> ModelVersion:
+        self._reach()
+        version = self.aliases.get(reference.alias) if reference.alias else reference.version
+        if version is None or version not in self.versions:
+            raise Waiting("ModelNotFound", f"registry 'main' has no {reference.label}")
+        return ModelVersion(
+            registry="main", name=reference.name, version=version, run_id=f"run{version}", model_id="m", created="1"
+        )
+
+    async def files(self, version: ModelVersion) -> list[RemoteFile]:
+        self._reach()
+        return [RemoteFile(path, len(content)) for path, content in self.versions[version.version].items()]
+
+    async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
+        self._reach()
+        self.downloads += 1
+        yield self.versions[version.version][path]
+
+    def _reach(self) -> None:
+        if self.away:
+            raise Waiting("RegistryUnavailable", "registry 'main' cannot be reached")

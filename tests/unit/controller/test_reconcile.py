@@ -1,0 +1,440 @@
+"""The story, told to an API server in memory: what a person does, and what they then see."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.api import RETRY_ANNOTATION, ModelDeploymentStatus
+from controller.reconcile import Reconciler
+from controller.store import Store
+from tests.unit.controller.factories import pod_settings, resource
+from tests.unit.controller.fake_cluster import FakeCluster
+from tests.unit.controller.fake_registry import FakeRegistry, model_files
+
+KEY = ("team", "fraud")
+
+
+class World:
+    """A cluster, a registry and an operator between them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cluster = FakeCluster()
+        self.registry = FakeRegistry(1, 2, 3)
+        self.directory = directory
+        self.restart()
+
+    def restart(self) -> None:
+        """Another operator process on the same store."""
+        self.reconciler = Reconciler(self.cluster, self.registry, Store(self.directory, 10**6), pod_settings())
+
+    async def settle(self, *, ready: bool = True) -> None:
+        """Reconcile and let the cluster react until nothing is written any more."""
+        for _ in range(10):
+            before = len(self.cluster.writes)
+            await self.reconciler.reconcile(KEY)
+            if ("Deployment", *KEY) in self.cluster.objects:
+                self.cluster.roll(ready=ready)
+            if len(self.cluster.writes) == before:
+                return
+        raise AssertionError(f"does not settle: {self.cluster.writes}")
+
+    @property
+    def status(self) -> ModelDeploymentStatus:
+        return ModelDeploymentStatus.model_validate(self.cluster.objects["ModelDeployment", *KEY]["status"])
+
+    @property
+    def deployment(self) -> dict[str, Any]:
+        return self.cluster.objects["Deployment", *KEY]
+
+    @property
+    def live_version(self) -> str:
+        return str(self.deployment["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/model-version"])
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        found = self.status.condition(kind)
+        assert found is not None
+        return found.status, found.reason
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    yield World(tmp_path)
+
+
+async def deployed(world: World, **spec: Any) -> World:
+    world.cluster.put("ModelDeployment", resource(**spec))
+    await world.settle()
+    return world
+
+
+async def undone(world: World) -> World:
+    """Version 1, then 2 by alias, then a person goes back."""
+    await deployed(world)
+    world.registry.aliases["champion"] = "2"
+    await world.settle()
+    world.cluster.undo()
+    world.cluster.roll()
+    await world.settle()
+    return world
+
+
+async def test_a_resource_becomes_ready_and_says_so(world: World) -> None:
+    await deployed(world)
+    status = world.status
+    assert status.serving is not None
+    assert (status.serving.version, status.serving.alias, status.serving.verified) == ("1", "champion", "Answered")
+    assert {c.type: c.status for c in status.conditions} == {
+        "Ready": "True",
+        "Available": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+        "ModelResolved": "True",
+        "GatesPassed": "True",
+    }
+    assert status.target is None
+    assert status.url == "http://fraud.team.svc"
+    assert [entry.cause for entry in status.history] == ["Created"]
+
+
+async def test_children_are_owned(world: World) -> None:
+    await deployed(world)
+    owner = world.cluster.objects["ModelDeployment", *KEY]["metadata"]["uid"]
+    for kind in ("Deployment", "Service"):
+        (reference,) = world.cluster.objects[kind, *KEY]["metadata"]["ownerReferences"]
+        assert (reference["uid"], reference["controller"]) == (owner, True)
+
+
+async def test_a_steady_state_writes_nothing(world: World) -> None:
+    await deployed(world, autoscaling={"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 70})
+    before = list(world.cluster.writes)
+    for _ in range(5):
+        await world.reconciler.reconcile(KEY)
+    assert world.cluster.writes == before
+
+
+async def test_an_alias_that_moves_is_followed_in_a_single_write(world: World) -> None:
+    await deployed(world)
+    world.registry.aliases["champion"] = "2"
+    before = len(world.cluster.writes)
+    await world.settle()
+    assert world.live_version == "2"
+    assert [write for write in world.cluster.writes[before:] if write[1] == "Deployment"] == [("patch", "Deployment", "fraud")]
+    assert [(entry.version, entry.ended_at is None) for entry in world.status.history] == [("2", True), ("1", False)]
+
+
+async def test_change_causes_are_readable(world: World) -> None:
+    await deployed(world)
+    assert world.deployment["metadata"]["annotations"]["kubernetes.io/change-cause"] == "fraud version 1 (fraud@champion)"
+
+
+async def test_while_new_pods_are_not_ready_the_old_version_serves(world: World) -> None:
+    await deployed(world)
+    world.registry.aliases["champion"] = "2"
+    await world.settle(ready=False)
+    assert world.status.serving is not None
+    assert world.status.serving.version == "1"
+    assert world.status.target is not None
+    assert world.status.target.version == "2"
+    assert world.condition("Ready") == ("False", "RollingOut")
+    assert world.condition("Available") == ("True", "PodsReady")
+    assert world.condition("Reconciling")[0] == "True"
+
+
+class TestUndo:
+    async def test_is_held_and_explained(self, world: World) -> None:
+        await undone(world)
+        assert world.live_version == "1"
+        assert world.condition("Ready") == ("True", "HeldByPerson")
+        status = world.status
+        assert status.hold is not None
+        assert (status.hold.version, status.hold.by) == ("1", "Person")
+        assert status.target is not None
+        assert status.target.version == "2"
+        ready = status.condition("Ready")
+        assert ready is not None
+        assert "kubectl annotate" in ready.message
+        assert "mlserving.dev/retry" in ready.message
+        assert [entry.cause for entry in status.history] == ["Undo", "ModelChanged", "Created"]
+        assert "HeldByPerson" in [reason for _, reason, _ in world.cluster.events]
+
+    async def test_writes_nothing_to_the_deployment(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.undo()
+        before = len(world.cluster.writes)
+        world.cluster.roll()
+        await world.settle()
+        assert {kind for _, kind, _ in world.cluster.writes[before:]} == {"ModelDeployment"}
+
+    async def test_survives_a_restart_a_lost_status_and_a_moving_alias(self, world: World) -> None:
+        await undone(world)
+        world.cluster.objects["ModelDeployment", *KEY]["status"] = {}
+        world.restart()
+        world.registry.aliases["champion"] = "3"
+        await world.settle()
+        assert world.live_version == "1"
+        assert world.status.hold is not None
+
+    async def test_survives_a_change_of_resources_which_is_applied(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.settle()
+        assert world.live_version == "1"
+        container = world.deployment["spec"]["template"]["spec"]["containers"][0]
+        assert container["resources"] == {"limits": {"memory": "2Gi"}}
+        assert world.condition("Ready") == ("True", "HeldByPerson")
+        world.registry.aliases["champion"] = "3"
+        await world.settle()
+        assert world.live_version == "1"
+
+    async def test_ends_with_the_retry_annotation(self, world: World) -> None:
+        await undone(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "1"})
+        await world.settle()
+        assert world.live_version == "2"
+        assert world.condition("Ready") == ("True", "Serving")
+        assert world.status.hold is None
+
+    async def test_after_a_retry_is_honored_again(self, world: World) -> None:
+        await undone(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "1"})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_ends_when_the_model_in_the_spec_changes(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 3})
+        await world.settle()
+        assert (world.live_version, world.status.hold) == ("3", None)
+
+    async def test_works_while_the_registry_is_away(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.registry.away = True
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_is_honored_when_the_spec_was_said_in_other_words_before(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 2})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_of_settings_alone_says_that_the_model_is_the_same(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        ready = world.status.condition("Ready")
+        assert ready is not None
+        assert "the model is fraud version 1 in both" in ready.message
+
+
+class TestRegistryAway:
+    async def test_what_runs_goes_on_and_ready_is_unchanged(self, world: World) -> None:
+        await deployed(world)
+        world.registry.away = True
+        await world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+        assert world.condition("ModelResolved") == ("False", "RegistryUnavailable")
+        world.registry.away = False
+        await world.settle()
+        assert world.condition("ModelResolved") == ("True", "Resolved")
+
+    async def test_a_version_that_was_served_before_is_rolled_back_to(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.registry.away = True
+        world.restart()
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 1})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "Serving"))
+
+    async def test_a_deleted_deployment_comes_back(self, world: World) -> None:
+        await deployed(world)
+        world.registry.away = True
+        del world.cluster.objects["Deployment", *KEY]
+        for each in world.cluster.replica_sets("fraud"):
+            del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]
+        await world.settle()
+        assert world.live_version == "1"
+
+    async def test_another_model_that_is_asked_for_is_not_ready(self, world: World) -> None:
+        await deployed(world)
+        world.registry.away = True
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 3})
+        await world.settle()
+        assert world.condition("Ready") == ("False", "RegistryUnavailable")
+        assert world.condition("Available")[0] == "True"
+
+
+async def test_a_model_that_is_not_there_yet_is_waited_for(world: World) -> None:
+    world.registry.aliases.clear()
+    await deployed(world)
+    assert world.condition("Ready") == ("False", "ModelNotFound")
+    assert world.condition("Reconciling")[0] == "True"
+    assert await world.reconciler.reconcile(KEY)  # seconds until it looks again
+    world.registry.aliases["champion"] = "1"
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"MLmodel": b"flavors: {xgboost: {}}"}, "FlavorUnsupported"),
+        ({"MLmodel": b"no: flavors"}, "ModelUnreadable"),
+        ({"MLmodel": b"{{{"}, "ModelUnreadable"),
+        ({"README": b""}, "ModelUnreadable"),
+        ({**model_files(2), "../../etc/passwd": b"x"}, "PathEscapes"),
+        ({**model_files(2), "/etc/passwd": b"x"}, "PathEscapes"),
+        ({**model_files(2), "big": b"x" * 10**6}, "ModelTooLarge"),
+        ({"MLmodel": model_files(2)["MLmodel"]}, "ModelUnreadable"),
+        (model_files(2, "flavors: {sklearn: {pickled_model: model.pkl, code: code}}"), "CodeUnsupported"),
+        (model_files(2, "flavors: {sklearn: {pickled_model: model.pkl, serialization_format: x}}"), "SerializationUnsupported"),
+    ],
+)
+async def test_a_version_that_cannot_be_served_is_refused_and_the_old_one_goes_on(
+    world: World, files: dict[str, bytes], reason: str
+) -> None:
+    await deployed(world)
+    world.registry.versions["2"] = files
+    world.registry.aliases["champion"] = "2"
+    await world.settle()
+    assert world.live_version == "1"
+    assert world.condition("Ready") == ("False", reason)
+    assert world.condition("Stalled") == ("True", reason)
+    assert world.condition("GatesPassed") == ("False", reason)
+    assert world.condition("Available")[0] == "True"
+
+
+async def test_another_digest_than_the_spec_says_is_refused(world: World) -> None:
+    await deployed(world, model={"name": "fraud", "version": 1, "digest": "sha256:" + "0" * 64})
+    assert world.condition("Ready") == ("False", "DigestMismatch")
+    assert ("Deployment", *KEY) not in world.cluster.objects
+
+
+async def test_what_a_pod_said_when_it_ended_is_in_the_condition(world: World) -> None:
+    await deployed(world)
+    world.registry.aliases["champion"] = "2"
+    await world.settle(ready=False)
+    template = world.deployment["spec"]["template"]
+    last_words = '{"reason": "ExampleMismatch", "message": "row 1: recorded 0, answered 1"}'
+    world.cluster.put(
+        "Pod",
+        {
+            "metadata": {"name": "fraud-x", "namespace": "team", **template["metadata"]},
+            "spec": {},
+            "status": {
+                "containerStatuses": [
+                    {
+                        "name": "server",
+                        "lastState": {"terminated": {"exitCode": 65, "message": last_words}},
+                        "state": {"waiting": {}},
+                    }
+                ]
+            },
+        },
+    )
+    await world.settle(ready=False)
+    assert world.condition("Ready") == ("False", "ExampleMismatch")
+    assert world.condition("Stalled") == ("True", "ExampleMismatch")
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    assert "row 1: recorded 0, answered 1" in ready.message
+    assert "version 1 goes on serving" in ready.message
+
+
+class TestReplicas:
+    async def test_unset_are_left_to_whoever_scales(self, world: World) -> None:
+        await deployed(world)
+        await world.cluster.scale("Deployment", "team", "fraud", 5)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        assert world.deployment["spec"]["replicas"] == 5
+
+    async def test_set_are_brought_about_by_scaling(self, world: World) -> None:
+        await deployed(world, replicas=3)
+        world.cluster.edit("ModelDeployment", "fraud", replicas=1)
+        await world.settle()
+        assert world.deployment["spec"]["replicas"] == 1
+        assert ("scale", "Deployment", "fraud") in world.cluster.writes
+
+    async def test_zero_is_stopped_not_broken(self, world: World) -> None:
+        await deployed(world, replicas=0)
+        assert world.condition("Ready") == ("True", "Stopped")
+        assert world.condition("Available") == ("False", "Stopped")
+
+    async def test_scaling_does_not_take_ready_away(self, world: World) -> None:
+        await deployed(world)
+        await world.cluster.scale("Deployment", "team", "fraud", 4)
+        await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_an_autoscaler_comes_and_goes_with_the_spec(self, world: World) -> None:
+        await deployed(world, autoscaling={"minReplicas": 3, "maxReplicas": 5})
+        assert world.deployment["spec"]["replicas"] == 3
+        assert ("HorizontalPodAutoscaler", *KEY) in world.cluster.objects
+        world.cluster.objects["ModelDeployment", *KEY]["spec"].pop("autoscaling")
+        await world.settle()
+        assert ("HorizontalPodAutoscaler", *KEY) not in world.cluster.objects
+        assert world.deployment["spec"]["replicas"] == 3
+
+
+class TestForeignChildren:
+    @pytest.mark.parametrize("kind", ["Deployment", "Service"])
+    async def test_are_never_touched(self, world: World, kind: str) -> None:
+        theirs = {"replicas": 1, "template": {"metadata": {"labels": {}}, "mine": True}}
+        world.cluster.put(kind, {"metadata": {"name": "fraud", "namespace": "team"}, "spec": theirs})
+        await deployed(world)
+        assert world.cluster.objects[kind, *KEY]["spec"] == theirs
+        assert world.condition("Ready") == ("False", "NameConflict")
+        assert world.condition("Stalled") == ("True", "NameConflict")
+
+    async def test_a_service_deleted_by_hand_comes_back(self, world: World) -> None:
+        await deployed(world)
+        del world.cluster.objects["Service", *KEY]
+        await world.settle()
+        assert ("Service", *KEY) in world.cluster.objects
+
+
+async def test_an_operator_with_another_server_image_rolls_no_pod(world: World) -> None:
+    await deployed(world)
+    before = list(world.cluster.writes)
+    newer = pod_settings(image="server:2")
+    world.reconciler = Reconciler(world.cluster, world.registry, Store(world.directory, 10**6), newer)
+    await world.settle()
+    assert world.cluster.writes == before
+
+
+async def test_a_version_is_pulled_once(world: World) -> None:
+    await deployed(world)
+    downloads = world.registry.downloads
+    world.restart()
+    await world.settle()
+    assert world.registry.downloads == downloads
+
+
+async def test_a_deleted_resource_is_no_longer_followed(world: World) -> None:
+    await deployed(world)
+    assert KEY in world.reconciler.followed
+    del world.cluster.objects["ModelDeployment", *KEY]
+    assert await world.reconciler.reconcile(KEY) is None
+    assert KEY not in world.reconciler.followed

@@ -1,0 +1,154 @@
+"""The table of `decide`: what is live after each thing that people, registries and accidents do."""
+
+from controller.rollout import Cause, Kind, PinnedModel, Word, decide
+from tests.unit.controller.factories import CHAMPION, model, observed, rollout
+
+PINNED_TO_ONE = Word(request="fraud/1")
+RETRIED = Word(request="fraud@champion", retry="now")
+
+
+def test_nothing_there_and_nothing_known_waits() -> None:
+    assert decide(observed(target=None)).kind is Kind.WAIT
+
+
+def test_the_first_rollout_is_number_one() -> None:
+    decision = decide(observed(target=model(1)))
+    assert (decision.kind, decision.model, decision.number, decision.cause) == (Kind.CREATE, model(1), 1, Cause.CREATED)
+
+
+def test_what_is_asked_for_and_live_is_kept() -> None:
+    assert decide(observed(target=model(1), live=rollout(1, 1))).kind is Kind.KEEP
+
+
+def test_another_version_is_rolled_out_under_the_next_number() -> None:
+    decision = decide(observed(target=model(2), live=rollout(1, 1)))
+    assert (decision.kind, decision.model, decision.number, decision.cause) == (Kind.REPLACE, model(2), 2, Cause.MODEL_CHANGED)
+
+
+def test_an_older_version_by_spec_is_a_rollout_like_any_other() -> None:
+    decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=rollout(2, 2), remembered=(rollout(1, 1),)))
+    assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(1), 3, False)
+
+
+def test_the_same_version_number_with_other_files_is_another_model() -> None:
+    again = model(1, digest="sha256:" + "f" * 64)
+    assert decide(observed(target=again, live=rollout(1, 1))).model == again
+
+
+def test_other_settings_roll_the_same_model() -> None:
+    decision = decide(observed(inputs="other", live=rollout(1, 1)))
+    assert (decision.kind, decision.model, decision.cause) == (Kind.REPLACE, model(1), Cause.SPEC_CHANGED)
+
+
+class TestUndo:
+    """Rollouts 1 (version 1) and 2 (version 2) were made under the same word; a person goes back to 1."""
+
+    remembered = (rollout(1, 1, revision=3), rollout(2, 2))
+    undone = rollout(1, 1, revision=3)
+
+    def test_is_held(self) -> None:
+        decision = decide(observed(target=model(2), live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
+        assert decision.undone == rollout(2, 2)
+
+    def test_is_held_while_the_alias_moves_on(self) -> None:
+        decision = decide(observed(target=model(3), live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
+
+    def test_is_held_while_the_registry_is_away(self) -> None:
+        decision = decide(observed(target=None, live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.held) == (Kind.KEEP, True)
+
+    def test_other_settings_are_applied_on_top_of_what_is_held(self) -> None:
+        decision = decide(observed(target=model(2), inputs="other", live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(1), 3, True)
+
+    def test_and_what_is_applied_on_top_stays_held(self) -> None:
+        live = rollout(3, 1, inputs="other", held=True)
+        decision = decide(observed(target=model(2), inputs="other", live=live, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
+
+    def test_ends_when_the_person_says_something_new(self) -> None:
+        decision = decide(observed(word=Word(request="fraud/3"), target=model(3), live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(3), 3, False)
+
+    def test_ends_with_a_retry(self) -> None:
+        decision = decide(observed(word=RETRIED, target=model(2), live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.cause, decision.held) == (Kind.REPLACE, model(2), Cause.RETRY, False)
+
+    def test_on_top_ends_with_a_retry(self) -> None:
+        live = rollout(3, 1, inputs="other", held=True)
+        decision = decide(observed(word=RETRIED, target=model(2), inputs="other", live=live, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(2), 4, False)
+
+    def test_of_an_undo_returns_to_following(self) -> None:
+        remembered = (rollout(1, 1, revision=3), rollout(2, 2, revision=4))
+        decision = decide(observed(target=model(3), live=rollout(2, 2, revision=4), remembered=remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.REPLACE, model(3), False)
+
+    def test_asking_for_what_is_held_settles_under_a_higher_number(self) -> None:
+        decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=self.undone, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(1), 3, False)
+
+    def test_of_a_rollback_by_version_is_held_too(self) -> None:
+        remembered = (rollout(1, 1), rollout(2, 2, revision=4), rollout(3, 1, word=PINNED_TO_ONE))
+        decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=rollout(2, 2), remembered=remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(2), True)
+
+
+class TestWord:
+    def test_the_same_model_in_other_words_rolls_nothing_but_is_remembered(self) -> None:
+        decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=rollout(1, 1)))
+        assert (decision.kind, decision.number) == (Kind.RECORD, 1)
+
+    def test_a_retry_with_nothing_to_retry_is_remembered(self) -> None:
+        assert decide(observed(word=RETRIED, live=rollout(1, 1))).kind is Kind.RECORD
+
+    def test_asking_for_what_is_held_on_top_ends_the_hold_without_a_rollout(self) -> None:
+        live = rollout(3, 1, held=True)
+        decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=live, remembered=(rollout(2, 2),)))
+        assert (decision.kind, decision.held) == (Kind.RECORD, False)
+
+
+class TestUnknownTarget:
+    def test_what_serves_goes_on(self) -> None:
+        assert decide(observed(target=None, live=rollout(1, 1))).kind is Kind.KEEP
+
+    def test_other_settings_still_reach_what_serves(self) -> None:
+        decision = decide(observed(target=None, inputs="other", live=rollout(1, 1)))
+        assert (decision.kind, decision.model) == (Kind.REPLACE, model(1))
+
+    def test_but_not_while_another_model_is_asked_for(self) -> None:
+        assert decide(observed(word=Word(request="fraud/9"), target=None, inputs="other", live=rollout(1, 1))).kind is Kind.KEEP
+
+
+class TestDeletedDeployment:
+    def test_comes_back_with_what_the_spec_asks_for(self) -> None:
+        assert decide(observed(target=model(2), last_served=model(1))).model == model(2)
+
+    def test_comes_back_with_what_served_while_the_registry_is_away(self) -> None:
+        decision = decide(observed(target=None, last_served=model(1)))
+        assert (decision.kind, decision.model) == (Kind.CREATE, model(1))
+
+    def test_comes_back_with_what_a_person_held(self) -> None:
+        held: PinnedModel = model(1)
+        decision = decide(observed(target=model(2), last_served=model(2), last_hold=held))
+        assert (decision.kind, decision.model, decision.held) == (Kind.CREATE, held, True)
+
+
+def test_a_decision_carried_out_is_stable() -> None:
+    """Whatever is decided, deciding again with it carried out changes nothing: no loop of rollouts."""
+    for word in (CHAMPION, PINNED_TO_ONE, RETRIED):
+        for live in (rollout(1, 1), rollout(2, 2), rollout(1, 1, held=True)):
+            for inputs in ("as-before", "other"):
+                for target in (None, model(1), model(2)):
+                    first = decide(observed(word=word, inputs=inputs, target=target, live=live, remembered=(rollout(2, 2),)))
+                    if first.kind is Kind.REPLACE:
+                        assert first.model is not None
+                        new = rollout(first.number, 0, model=first.model, word=word, inputs=inputs, held=first.held)
+                    elif first.kind is Kind.RECORD:
+                        new = rollout(live.number, 0, model=live.model, word=word, inputs=inputs, held=False)
+                    else:
+                        continue
+                    again = observed(word=word, inputs=inputs, target=target, live=new, remembered=(rollout(2, 2), live))
+                    assert decide(again).kind is Kind.KEEP, (word, live, inputs, target)
