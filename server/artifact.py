@@ -117,9 +117,7 @@ def read(directory: Path) -> Artifact:
     flavors = _mapping(mlmodel.get("flavors"), "flavors")
     if "sklearn" not in flavors:
         found = ", ".join(sorted(str(name) for name in flavors)) or "none"
-        raise FlavorUnsupported(
-            f"The model has no scikit-learn flavor (found: {found}). Log it with mlflow.sklearn.log_model."
-        )
+        raise FlavorUnsupported(f"The model has no scikit-learn flavor (found: {found}). Log it with mlflow.sklearn.log_model.")
     flavor = _mapping(flavors["sklearn"], "flavors.sklearn")
     if flavor.get("code"):
         raise FlavorUnsupported(
@@ -177,9 +175,7 @@ def _record(mlmodel: Mapping[str, Any]) -> Record:
     except ValidationError as e:
         first = e.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in (METADATA_KEY, *first["loc"]))
-        raise LoadFailed(
-            f"In the model's metadata, {where} can't be read: {first['msg']}. Register the model again."
-        ) from e
+        raise LoadFailed(f"In the model's metadata, {where} can't be read: {first['msg']}. Register the model again.") from e
 
 
 # --- the signature ----------------------------------------------------------------------------------------------------

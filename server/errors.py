@@ -1,7 +1,7 @@
 """What can go wrong in a server pod, named by what follows from it.
 
 * ServerError
-  - FatalError            the process ends, with an exit code and a termination message
+  - Fatal                 the process ends, with an exit code and a termination message
     + SettingsInvalid     78: whoever wrote the settings must change them
     + StoreUnavailable    69: the store did not deliver; trying again later may help
     + ModelAtFault        65: no other attempt can help, the model itself must change
@@ -11,7 +11,7 @@
       · LoadFailed        it is one, but it does not load
       · ExampleFailed     it loads, but raises on its own recorded example
       · ExampleMismatch   it answers its recorded example otherwise than when it was trained
-  - RefusedError          one request gets no prediction; the process goes on
+  - Refused               one request gets no prediction; the process goes on
     + InvalidBody         what was sent is not a JSON object
     + OutOfBounds         a value outside what a person declared as possible
     + InvalidFeatures     a feature is missing, unknown or of another type
@@ -38,25 +38,25 @@ class ServerError(Exception):
         return type(self).__name__
 
 
-class FatalError(ServerError):
+class Fatal(ServerError):
     """The process can't go on."""
 
     exit_code: int
 
 
-class SettingsInvalid(FatalError):
+class SettingsInvalid(Fatal):
     """The settings can't be understood: EX_CONFIG."""
 
     exit_code = 78
 
 
-class StoreUnavailable(FatalError):
+class StoreUnavailable(Fatal):
     """No store delivered the model in time: EX_UNAVAILABLE."""
 
     exit_code = 69
 
 
-class ModelAtFault(FatalError):
+class ModelAtFault(Fatal):
     """The model must change before a pod can serve it: EX_DATAERR."""
 
     exit_code = 65
@@ -94,7 +94,7 @@ class Detail:
     message: str
 
 
-class RefusedError(ServerError):
+class Refused(ServerError):
     """One request gets no prediction."""
 
     def __init__(self, message: str, details: Sequence[Detail] = ()) -> None:
@@ -102,37 +102,37 @@ class RefusedError(ServerError):
         self.details = tuple(details)
 
 
-class InvalidBody(RefusedError):
+class InvalidBody(Refused):
     """The body is not one flat JSON object."""
 
 
-class OutOfBounds(RefusedError):
+class OutOfBounds(Refused):
     """A value lies outside the bounds that a person declared."""
 
 
-class InvalidFeatures(RefusedError):
+class InvalidFeatures(Refused):
     """Features are missing, unknown or of another type than the signature says."""
 
 
-class Unanswerable(RefusedError):
+class Unanswerable(Refused):
     """The estimator itself refuses values that fit the signature."""
 
 
-class BodyTooLarge(RefusedError):
+class BodyTooLarge(Refused):
     """The body has more bytes than this server takes."""
 
 
-class BodyTooSlow(RefusedError):
+class BodyTooSlow(Refused):
     """The body did not arrive within the time that a request may take."""
 
 
-class NotReady(RefusedError):
+class NotReady(Refused):
     """The model is not loaded yet."""
 
 
-class Overloaded(RefusedError):
+class Overloaded(Refused):
     """As many requests wait as this pod can answer in reasonable time."""
 
 
-class PredictionTooSlow(RefusedError):
+class PredictionTooSlow(Refused):
     """The model did not answer within the time that a request may take."""

@@ -1,0 +1,158 @@
+"""The init step: get exactly the files that the digest names, from whichever store has them.
+
+Every byte is verified before it gets its name, so whatever carries a file's name in the model's directory is right,
+and a step that was killed half-way is simply run again.
+"""
+
+import hashlib
+import logging
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import urllib3
+
+from server import manifest
+from server.errors import DigestMismatch, PathEscapes, StoreUnavailable
+from server.manifest import File, Manifest
+from server.settings import Settings
+
+CHUNK = 256 * 1024
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+WRONG_ANSWERS = 3
+"""So many wrong answers are no accident of one connection or of one peer any more."""
+PARTIAL = ".partial-"
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class _NotDelivered(Exception):
+    """This attempt failed; another may not."""
+
+
+class _WrongBytes(Exception):
+    """All bytes arrived, and they are not those that were asked for."""
+
+
+def fetch(settings: Settings) -> Manifest:
+    """Fill the model's directory; return what is in it now. Files that are already there and right stay untouched."""
+    directory, digest = settings.model_dir, settings.model.digest
+    if not settings.store_urls:
+        raise StoreUnavailable("The settings name no store (storeUrls), so there is nowhere to get the model from.")
+    store = _Store(
+        urls=tuple(str(url).rstrip("/") for url in settings.store_urls),
+        deadline=time.monotonic() + settings.fetch_timeout_seconds,
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    for leftover in directory.rglob(PARTIAL + "*"):
+        leftover.unlink()
+    content = store.get(f"/v1/manifests/{digest}", partial(_manifest, digest=digest))
+    wanted = manifest.parse(content)
+    for file in wanted.files:
+        target = _target(directory, file)
+        if target.is_file() and target.stat().st_size == file.size and manifest.hash_of(target) == file.sha256:
+            continue
+        store.get(f"/v1/files/sha256:{file.sha256}", partial(_write, file=file, target=target))
+    size = sum(file.size for file in wanted.files)
+    log.info("model fetched", extra={"digest": digest, "files": len(wanted.files), "bytes": size})
+    return wanted
+
+
+@dataclass(slots=True)
+class _Store:
+    """The stores as one: each is asked in turn until one delivers or the time is up."""
+
+    urls: tuple[str, ...]
+    deadline: float
+    pool: urllib3.PoolManager = field(
+        default_factory=lambda: urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=5, read=30))
+    )
+
+    def get(self, path: str, consume: Callable[[Iterator[bytes]], T]) -> T:
+        """What `consume` makes of the first complete and right answer."""
+        attempt, wrong = 0, 0
+        while True:
+            url = self.urls[attempt % len(self.urls)] + path
+            try:
+                return self._attempt(url, consume)
+            except _WrongBytes as e:
+                wrong, cause = wrong + 1, str(e)
+                if wrong == WRONG_ANSWERS:
+                    raise DigestMismatch(
+                        f"{cause}: the stored model is not the one that was asked for. "
+                        "Register the model again, or look for what changed its files."
+                    ) from e
+            except _NotDelivered as e:
+                cause = str(e)
+            attempt += 1
+            pause = _pause(attempt // len(self.urls))
+            if time.monotonic() + pause > self.deadline:
+                raise StoreUnavailable(f"No store delivered the model in time; the last attempt: {cause}.")
+            log.warning("store did not deliver", extra={"attempt": attempt, "cause": cause, "retry_in": round(pause, 2)})
+            time.sleep(pause)
+
+    def _attempt(self, url: str, consume: Callable[[Iterator[bytes]], T]) -> T:
+        try:
+            response = self.pool.request("GET", url, preload_content=False, redirect=False, decode_content=False)
+            try:
+                if response.status != 200:
+                    raise _NotDelivered(f"{url} answered {response.status}")
+                return consume(response.stream(CHUNK, decode_content=False))
+            finally:
+                response.close()
+        except urllib3.exceptions.HTTPError as e:
+            raise _NotDelivered(f"{url}: {type(e).__name__}") from e
+
+
+def _pause(rounds: int) -> float:
+    """Seconds to wait: half a second, doubled up to ten, and never the same for all pods of a Deployment."""
+    return min(10.0, 0.5 * float(2 ** min(rounds, 10))) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+
+
+def _manifest(chunks: Iterator[bytes], digest: str) -> bytes:
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise _WrongBytes(f"The manifest {digest} is longer than any manifest")
+    found = manifest.digest_of(bytes(content))
+    if found != digest:
+        raise _WrongBytes(f"The manifest {digest} arrived as {found}")
+    return bytes(content)
+
+
+def _target(directory: Path, file: File) -> Path:
+    """Where a file belongs. The manifest's paths are plain; what already lies in the directory may not be."""
+    target = directory / file.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_symlink() or not target.parent.resolve().is_relative_to(directory.resolve()):
+        raise PathEscapes(f"In the model's directory, {file.path!r} leads elsewhere.")
+    return target
+
+
+def _write(chunks: Iterator[bytes], file: File, target: Path) -> None:
+    """Write under a name of its own, and rename only what has the right size and hash."""
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+    unnamed = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            digest, size = hashlib.sha256(), 0
+            for chunk in chunks:
+                size += len(chunk)
+                if size > file.size:
+                    raise _WrongBytes(f"The file {file.path} has more than its {file.size} bytes")
+                digest.update(chunk)
+                stream.write(chunk)
+        if size != file.size or digest.hexdigest() != file.sha256:
+            raise _WrongBytes(f"The file {file.path} arrived with another content than its hash says")
+        unnamed.chmod(0o644)
+        unnamed.replace(target)
+    finally:
+        unnamed.unlink(missing_ok=True)

@@ -1,0 +1,80 @@
+"""What a pod is told: one JSON value in one environment variable, parsed once. Nothing else reads the environment."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from server.errors import SettingsInvalid
+
+VARIABLE = "MLSERVING_SETTINGS"
+
+TERMINATION_LOG = Path("/dev/termination-log")
+"""Where Kubernetes reads a container's last words unless its spec says otherwise."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+
+class _Told(BaseModel):
+    """Frozen, camelCase as in every Kubernetes object; an unknown key is a mistake, not a wish."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class Resource(_Told):
+    """The ModelDeployment that this pod belongs to."""
+
+    namespace: str
+    name: str
+
+
+class ModelVersion(_Told):
+    """Which model to serve. `digest` decides; name and version are how people call it."""
+
+    name: str
+    version: str
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Settings(_Told):
+    """All that a pod is told. Only the model is required."""
+
+    model: ModelVersion
+    resource: Resource | None = None
+    """Absent where no cluster is involved; only metrics and the logs repeat it."""
+    store_urls: tuple[AnyHttpUrl, ...] = ()
+    """Where the init step gets the model from, in this order."""
+    model_dir: Path = Path("/model")
+    port: Port = 8080
+    management_port: Port = 8081
+    request_timeout_seconds: Annotated[Seconds, Field(gt=0)] = 30
+    """How long a body may take to arrive, and then how long an answer may take."""
+    max_body_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
+    drain_seconds: Seconds = 5
+    """How long a pod that must go still answers, so that every load balancer has noticed."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
+    """How many predictions run at once."""
+    max_waiting: Annotated[int, Field(ge=0)] = 128
+    """How many requests may wait for a thread. The next one is told at once to try elsewhere."""
+    fetch_timeout_seconds: Seconds = 300
+    """How long the init step tries to get the model."""
+    termination_message_path: Path = TERMINATION_LOG
+    """The field of the same name of the container."""
+
+
+def parse(environment: Mapping[str, str]) -> Settings:
+    """The settings, or a sentence on what is wrong with them. Values are never repeated: they may be secret one day."""
+    text = environment.get(VARIABLE)
+    if text is None:
+        raise SettingsInvalid(f"The environment variable {VARIABLE} is not set. server/README.md says what it holds.")
+    try:
+        return Settings.model_validate(json.loads(text))
+    except ValidationError as e:
+        mistakes = (f"{'.'.join(map(str, x['loc'])) or 'value'}: {x['msg']}" for x in e.errors(include_input=False))
+        raise SettingsInvalid(f"{VARIABLE} is wrong: {'; '.join(mistakes)}.") from e
+    except (ValueError, RecursionError) as e:
+        raise SettingsInvalid(f"{VARIABLE} is not JSON: {e}.") from e
