@@ -1,7 +1,6 @@
 """The children beside the Deployment: created, kept as the spec wants them, removed when it no longer does."""
 
 from controller.api import ModelDeploymentSpec
-from controller.cluster import AlreadyExists
 from controller.errors import Stalling
 from controller.ports import Cluster, Object
 from controller.resources.autoscaler import autoscaler
@@ -30,12 +29,9 @@ class Children:
                 await self._cluster.delete(kind, live)
             return
         if live is None:
-            try:
-                await self._cluster.create(kind, wanted)
-            except AlreadyExists as error:
-                raise _conflict(kind, owner) from error
+            await self._cluster.create(kind, wanted)
         elif not owned(live, owner.uid):
-            raise _conflict(kind, owner)
+            raise name_conflict(kind, owner)
         elif not covers(live, wanted):
             await self._cluster.apply(kind, wanted)
 
@@ -49,7 +45,7 @@ def covers(live: object, wanted: object) -> bool:
     return live == wanted
 
 
-def _conflict(kind: str, owner: Owner) -> Stalling:
+def name_conflict(kind: str, owner: Owner) -> Stalling:
     return Stalling(
         "NameConflict",
         f"a {kind} named {owner.name} is there already and belongs to somebody else;"

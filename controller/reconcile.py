@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from controller import artifact, gates, rollout, status
 from controller.api import RETRY_ANNOTATION, ModelDeploymentSpec, ModelDeploymentStatus, ModelReference, TargetModel
 from controller.artifact import Artifact
-from controller.children import Children
-from controller.cluster import AlreadyExists
+from controller.children import Children, name_conflict
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.gates import Refusal
 from controller.ports import Cluster, Object, Registry
@@ -64,6 +63,8 @@ class Live:
 
     deployment: Object | None = None
     replica_sets: tuple[Object, ...] = ()
+    name_taken: bool = False
+    """A Deployment of that name is there, and is somebody else's."""
 
     @property
     def rollout(self) -> Rollout | None:
@@ -114,8 +115,10 @@ class Reconciler:
     async def _observe(self, resource: Resource) -> Live:
         owner = resource.owner
         found = await self._cluster.get("Deployment", owner.namespace, owner.name)
-        if found is None or not owned(found, owner.uid):
+        if found is None:
             return Live()
+        if not owned(found, owner.uid):
+            return Live(name_taken=True)
         return Live(deployment=found, replica_sets=await self._replica_sets(owner, found))
 
     async def _replica_sets(self, owner: Owner, deployment: Object) -> tuple[Object, ...]:
@@ -162,21 +165,14 @@ class Reconciler:
             operations = deployments.annotation_patch(live.deployment, annotations)
             return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
 
+        if live.name_taken:
+            raise name_conflict("Deployment", owner)
         await self._in_store(model)
         template = deployments.pod_template(owner, spec, model, decision.number, self._pods)
-        log.info(
-            "rollout", extra={"resource": f"{owner.namespace}/{owner.name}", "model": model.label, "number": decision.number}
-        )
+        log.info("RolloutStarted", extra={"resource": str(owner), "model": model.label, "rollout": decision.number})
         if live.deployment is None:
-            try:
-                body = deployments.deployment(owner, spec, template, annotations)
-                return Live(deployment=await self._cluster.create("Deployment", body))
-            except AlreadyExists as error:
-                raise Stalling(
-                    "NameConflict",
-                    f"a Deployment named {owner.name} is there already and belongs to somebody else;"
-                    " rename the ModelDeployment, or remove that Deployment",
-                ) from error
+            body = deployments.deployment(owner, spec, template, annotations)
+            return Live(deployment=await self._cluster.create("Deployment", body))
         operations = deployments.template_patch(live.deployment, template, annotations)
         return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
 

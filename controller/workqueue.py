@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from controller import metrics
-from controller.cluster import Conflict
+from controller.cluster import AlreadyExists, Conflict
 
 K = TypeVar("K", bound=Hashable)
 
@@ -82,7 +82,7 @@ class WorkQueue(Generic[K]):
         started = time.monotonic()
         try:
             delay = await self._work(key)
-        except Conflict:
+        except (Conflict, AlreadyExists):
             metrics.reconciles.labels(result="conflict").inc()
             self.add_after(key, CONFLICT_DELAY)
         except Exception as error:

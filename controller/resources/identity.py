@@ -14,6 +14,9 @@ class Owner:
     name: str
     uid: str
 
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
 
 def selector(owner: Owner) -> dict[str, str]:
     """The labels that select the pods. A Deployment's selector can never change, so this is one label for ever."""

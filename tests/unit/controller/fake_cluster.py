@@ -3,8 +3,6 @@
 The journey in `tests/e2e` runs the same story against the real ones.
 """
 
-from __future__ import annotations  # `list` is a verb of the client below
-
 import copy
 import itertools
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.resources.deployment import REVISION
 
 Object = dict[str, Any]
+Objects = list[Object]  # `list` is a verb of the client below
 HASH_LABEL = "pod-template-hash"
 
 
@@ -30,7 +29,7 @@ class FakeCluster:
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
-    async def list(self, kind: str, namespace: str = "", selector: str = "") -> list[Object]:
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> Objects:
         wanted = dict(part.split("=", 1) for part in selector.split(",") if part)
         return [
             copy.deepcopy(body)
@@ -163,7 +162,7 @@ class FakeCluster:
         live["metadata"]["annotations"] = {**chosen["metadata"]["annotations"], **own}
         self._stamp(live, generation=True)
 
-    def replica_sets(self, name: str) -> list[Object]:
+    def replica_sets(self, name: str) -> Objects:
         return [body for (kind, _, its), body in self.objects.items() if kind == "ReplicaSet" and its.startswith(f"{name}-")]
 
     def _live(self, kind: str, body: Object) -> Object:
