@@ -130,6 +130,8 @@ def violations(pod: Object) -> list[str]:
     found += [f"volume {volume['name']}" for volume in pod["volumes"] if not RESTRICTED_VOLUMES & volume.keys()]
     if context.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
         found.append("seccompProfile")
+    if context.get("runAsNonRoot") is not True:
+        found.append("runAsNonRoot")
     if "runAsUser" in context:
         found.append("runAsUser: OpenShift assigns the uid")
     for container in [*pod["containers"], *pod.get("initContainers", [])]:
