@@ -52,3 +52,16 @@ chart: venv  ## the Helm chart, rendered by the real helm
 
 generate: venv  ## write the files that are generated from code: the CRD
 	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml
+
+# --- the throwaway cluster (tests/clusters) --------------------------------------------------------------------------
+cluster: venv  ## start a cluster to play with (.cluster/kubeconfig)
+	@$(PY) -m tests.clusters up
+
+down: venv  ## end that cluster; nothing of it is left
+	@$(PY) -m tests.clusters down
+
+images: venv  ## build the images, and load them into the cluster where one runs
+	@$(PY) -m tests.clusters images
+
+cluster-test: venv  ## the cluster and the images themselves, on a real API server and a real Docker engine
+	$(PYTEST) tests/cluster

@@ -1,0 +1,107 @@
+"""`python -m tests.clusters`: the throwaway cluster from the command line; the Makefile's targets call this."""
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.clusters import binaries
+from tests.clusters.local.cluster import Local
+from tests.clusters.progress import Trouble, say
+from tests.clusters.provider import chosen
+from tests.clusters.settings import Settings
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    settings = Settings.read()
+    try:
+        return int(arguments.run(settings, arguments) or 0)
+    except Trouble as trouble:
+        say(f"error: {trouble}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on, or `make down` to remove what there is")
+        return 130
+
+
+def up(settings: Settings, _: argparse.Namespace) -> None:
+    provider = chosen(settings)
+    if isinstance(provider, Local) and not provider.answers():
+        _ask()
+    with _alone(settings):
+        kubeconfig = provider.start()
+    say(f"The cluster ({provider.name}) is up. Use it with: export KUBECONFIG={kubeconfig}")
+
+
+def down(settings: Settings, _: argparse.Namespace) -> None:
+    with _alone(settings):
+        chosen(settings).stop()
+
+
+def status(settings: Settings, _: argparse.Namespace) -> None:
+    print(chosen(settings).status())
+
+
+def tool(settings: Settings, arguments: argparse.Namespace) -> None:
+    print(binaries.binary(settings, arguments.name))
+
+
+def component(settings: Settings, arguments: argparse.Namespace) -> None:
+    provider = chosen(settings)
+    if not isinstance(provider, Local):
+        raise Trouble(f"Single components can be stopped and started in a local cluster only; this is {provider.name}.")
+    if arguments.verb in ("stop", "restart"):
+        provider.stop_component(arguments.name)
+    if arguments.verb in ("start", "restart"):
+        provider.start_component(arguments.name)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One `up` or `down` at a time in a checkout. The lock is on its folder, so there is no file to leave behind."""
+    folder = os.open(settings.checkout, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another `make cluster` or `make down` in this checkout")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        return
+    say(
+        "This starts a Kubernetes node on this machine, as root: etcd, the control plane, containerd and pods, in\n"
+        "namespaces of their own. It may install Debian packages. `make down` ends it and leaves nothing behind."
+    )
+    if input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+        raise Trouble("Nothing was started.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.clusters", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run, verb=name)
+        return added
+
+    verb("up", up, "start the cluster, or find it running")
+    verb("down", down, "end the cluster and remove all of it")
+    verb("status", status, "say what runs")
+    verb("tool", tool, "build a tool (helm, kubectl, kind, ...) and print its path").add_argument("name")
+    for name in ("stop", "start", "restart"):
+        verb(name, component, f"{name} one component of a local cluster").add_argument("name", metavar="COMPONENT")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

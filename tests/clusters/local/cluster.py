@@ -1,0 +1,161 @@
+"""The local cluster from beginning to end: keys, the node, its components, a node that is Ready, its add-ons."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.clusters import archive, binaries
+from tests.clusters.image import Image
+from tests.clusters.local import addons, certificates, configuration, machine, network
+from tests.clusters.local.components import GROUPS, PAUSE, SOCKET, Component, components, kubeconfig, subjects
+from tests.clusters.local.node import TOOLS_INSIDE, Node
+from tests.clusters.packages import SYSTEM_PATH
+from tests.clusters.progress import Trouble, step, wait_for
+from tests.clusters.settings import Settings
+
+
+class Local:
+    name = "local"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.node = Node(settings)
+
+    def start(self) -> Path:
+        if self.answers():
+            return self.settings.kubeconfig
+        machine.check()
+        tools = {group: binaries.built(self.settings, group) for group in GROUPS}
+        pause = self._pause()
+        net = network.chosen(self.settings)
+        keys = self.node.home / "keys"
+        certificates.write(keys, subjects(net))
+        configuration.write(self.node.home / "configuration", keys, net, self.node.cgroup)
+        _replace(self.node.first, pause.read_bytes(), mode=0o755)
+        admin = json.dumps(kubeconfig(keys, "admin", net), indent=1).encode()
+        _replace(self.settings.kubeconfig, admin, mode=0o600)
+        with step("starting the node and its control plane"):
+            pid = self.node.start(services=net.services, tools=next(iter(tools.values())).parent)
+            network.connect(net, pid)
+            self._launch_missing("etcd", "kube-apiserver", "containerd")
+            logs = self.node.home / "logs"
+            wait_for("The API server's readiness", self._ready, seconds=120, hint=f"See {logs}/kube-apiserver.log.")
+            wait_for("containerd's answer", self._containerd_answers, seconds=60, hint=f"See {logs}/containerd.log.")
+            archive.write(self.node.home / "pause.tar", PAUSE, {"pause": pause}, ["/pause"])
+            self.load_images([Image(PAUSE, self.node.home / "pause.tar")])
+            # Before the rest starts, since some of it gives up where it may not yet read what it needs.
+            document = {"apiVersion": "v1", "kind": "List", "items": addons.manifests(net, keys)}
+            self._kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(document))
+            self._launch_missing()
+        with step("waiting for the node to be ready"):
+            wait_for("The node's readiness", self._node_ready, seconds=90, hint=f"See {logs}/kubelet.log.")
+        with step("waiting for metrics (kubectl top, HPA)"):
+            wait_for("The metrics API", self._metrics_served, seconds=120, hint=f"See {logs}/metrics-server.log.")
+        return self.settings.kubeconfig
+
+    def stop(self) -> None:
+        self.node.end()
+        network.disconnect(network.chosen(self.settings))
+        shutil.rmtree(self.settings.state, ignore_errors=True)
+        if self.settings.state.exists():
+            raise Trouble(f"{self.settings.state} could not be removed entirely; remove it by hand.")
+
+    def status(self) -> str:
+        running = self.node.running()
+        if not running:
+            return "local: not running"
+        expected = [component.name for component in components(network.chosen(self.settings))]
+        states = [f"  {name:<24} {'running, pid ' + str(running[name]) if name in running else 'DOWN'}" for name in expected]
+        return "\n".join([f"local: running, kubeconfig {self.settings.kubeconfig}", *states])
+
+    def load_images(self, images: Sequence[Image]) -> dict[str, str]:
+        for image in images:
+            with image.archive.open("rb") as content:
+                command = self.node.enter(["ctr", "--address", SOCKET, "--namespace", "k8s.io", "images", "import", "-"])
+                environment = {"PATH": SYSTEM_PATH}
+                result = subprocess.run(command, env=environment, stdin=content, capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise Trouble(f"{image.name} could not be imported: {result.stderr.strip()[-500:]}")
+        return {image.name: image.name for image in images}
+
+    def stop_component(self, name: str) -> None:
+        self.node.stop(self._component(name).name)
+
+    def start_component(self, name: str) -> None:
+        component = self._component(name)
+        if component.name not in self.node.running():
+            self._launch(component)
+
+    def answers(self) -> bool:
+        """Whether everything runs and the API server says that it is ready."""
+        if not self.settings.kubeconfig.exists() or not (running := self.node.running()):
+            return False
+        if any(component.name not in running for component in components(network.chosen(self.settings))):
+            return False
+        return self._ready()
+
+    def _component(self, name: str) -> Component:
+        known = {component.name: component for component in components(network.chosen(self.settings))}
+        if name not in known:
+            raise Trouble(f"There is no component {name!r}; there are {', '.join(known)}.")
+        return known[name]
+
+    def _launch(self, component: Component) -> None:
+        group = component.name if component.name in binaries.GROUPS else "kubernetes"
+        if component.name == "containerd":
+            program = "containerd"
+        else:
+            program = str(TOOLS_INSIDE / binaries.built(self.settings, group).name / component.name)
+        self.node.launch(component.name, [program, *component.arguments], component.environment)
+
+    def _pause(self) -> Path:
+        return binaries.compiled(self.settings, Path(__file__).parent / "pause.c")
+
+    def _launch_missing(self, *names: str) -> None:
+        running = self.node.running()
+        for component in components(network.chosen(self.settings)):
+            if component.name not in running and (not names or component.name in names):
+                self._launch(component)
+
+    def _containerd_answers(self) -> bool:
+        with contextlib.suppress(Trouble):
+            return bool(self._containerd("version"))
+        return False
+
+    def _node_ready(self) -> bool:
+        """The node is Ready, and pods can be created: the default namespace has got its service account."""
+        ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
+        account = ("-n", "default", "get", "serviceaccount", "default", "-o", "name", "--ignore-not-found")
+        return self._kubectl("get", "nodes", "-o", ready) == "True" and bool(self._kubectl(*account))
+
+    def _metrics_served(self) -> bool:
+        self._launch_missing("metrics-server")  # it gives up where it came before the rights that it needs
+        available = "jsonpath={.status.conditions[?(@.type=='Available')].status}"
+        return self._kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "-o", available) == "True"
+
+    def _containerd(self, *arguments: str) -> str:
+        return self.node.run("ctr", "--address", SOCKET, "--namespace", "k8s.io", *arguments)
+
+    def _ready(self) -> bool:
+        with contextlib.suppress(Trouble):
+            return self._kubectl("get", "--raw", "/readyz", "--request-timeout=5s") == "ok"
+        return False
+
+    def _kubectl(self, *arguments: str, text: str | None = None) -> str:
+        kubectl = binaries.binary(self.settings, "kubectl")
+        command = [str(kubectl), f"--kubeconfig={self.settings.kubeconfig}", *arguments]
+        result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise Trouble(f"kubectl {' '.join(arguments)} failed: {result.stderr.strip()[-1000:]}")
+        return result.stdout
+
+
+def _replace(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file as a whole or not at all; a program that runs from the old one keeps it."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.chmod(mode)
+    temporary.rename(path)

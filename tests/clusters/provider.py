@@ -1,0 +1,42 @@
+"""Where a cluster comes from: one small interface, three ways, and the choice between them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tests.clusters.existing import Existing
+from tests.clusters.image import Image
+from tests.clusters.kind import Kind, engine_can_run_nodes
+from tests.clusters.local.cluster import Local
+from tests.clusters.progress import Trouble
+from tests.clusters.settings import Settings
+
+
+class Provider(Protocol):
+    name: str
+
+    def start(self) -> Path:
+        """Bring the cluster up, or find it up; returns the path of its kubeconfig."""
+
+    def load_images(self, images: Sequence[Image]) -> dict[str, str]:
+        """Make images available to pods; returns the name that each has in the cluster by its local name."""
+
+    def stop(self) -> None:
+        """Take away everything that start() made."""
+
+    def status(self) -> str:
+        """What there is, in a few lines for a person."""
+
+
+def chosen(settings: Settings) -> Provider:
+    """The provider for this machine: what was asked for, else what exists, else kind, else the machine itself."""
+    providers = {"existing": Existing, "kind": Kind, "local": Local}
+    if settings.wanted:
+        if settings.wanted not in providers:
+            raise Trouble(f"CLUSTER_PROVIDER={settings.wanted} is not known; there are {', '.join(providers)}.")
+        return providers[settings.wanted](settings)
+    if settings.given_kubeconfig:
+        return Existing(settings)
+    if (settings.state / "node").exists():  # begun as local before: an engine that has come up since does not change it
+        return Local(settings)
+    return Kind(settings) if engine_can_run_nodes() else Local(settings)
