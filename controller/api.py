@@ -78,7 +78,7 @@ Quantity = Annotated[
             "maxLength": 32,
             **_rules(
                 _rule(
-                    "type(self) == int ? self >= 0 : isQuantity(self) && quantity(self).sign() >= 0",
+                    "type(self) == int ? self >= 0 : isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",
                     "not a quantity; write CPU as '500m' or '2', memory as '512Mi' or '1Gi'",
                 )
             ),
