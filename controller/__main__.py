@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 import sys
+import uuid
 from collections.abc import Coroutine
 from typing import Any
 
@@ -28,6 +29,8 @@ from controller.workqueue import WorkQueue
 
 log = logging.getLogger("controller")
 
+DEFINITION_SECONDS = 5.0
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
@@ -48,14 +51,15 @@ async def run(settings: Settings) -> None:
     cluster = await Cluster.connect()
     registry = Registry(settings.registries, settings.poll_seconds)
     store = _store(settings)
-    lease = Lease(cluster, settings.namespace, settings.lease_name, settings.identity)
+    # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
+    lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
     reconciler = Reconciler(cluster, registry, store, _pod_settings(settings))
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
     health = await _listen(_health_app(), settings.health_port)
     try:
         await _until_first_ends(
             mirror(cluster, registry, store, settings.watch_namespaces),
-            _lead(settings, lease, reconciler, registry, queue),
+            _lead(settings, cluster, lease, reconciler, registry, queue),
             _stop_signal(),
         )
     finally:
@@ -72,7 +76,10 @@ async def serve_store(settings: Settings) -> None:
     await runner.cleanup()
 
 
-async def _lead(settings: Settings, lease: Lease, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]) -> None:
+async def _lead(
+    settings: Settings, cluster: Cluster, lease: Lease, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]
+) -> None:
+    await _until_defined(cluster)
     await lease.acquire()
     metrics.leader.set(1)
     await _until_first_ends(
@@ -81,6 +88,13 @@ async def _lead(settings: Settings, lease: Lease, reconciler: Reconciler, regist
         _poll(settings, reconciler, registry, queue),
         watch(queue.add, settings.watch_namespaces),
     )
+
+
+async def _until_defined(cluster: Cluster) -> None:
+    """Wait until the API server knows ModelDeployments: kopf looks once, at its start, for what it is to watch."""
+    while not await cluster.defines("ModelDeployment"):
+        log.warning("DefinitionMissing", extra={"hint": "install the CustomResourceDefinition: crds.enabled in the chart"})
+        await asyncio.sleep(DEFINITION_SECONDS)
 
 
 async def _poll(settings: Settings, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]) -> None:

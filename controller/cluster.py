@@ -83,6 +83,12 @@ class Cluster:
         items: list[Object] = (found or {}).get("items") or []
         return items
 
+    async def defines(self, kind: str) -> bool:
+        """Whether the API server knows that kind."""
+        prefix, plural = _PATHS[kind]
+        found = await self._send("GET", prefix, plural, absent_ok=True)
+        return any(resource["name"] == plural for resource in (found or {}).get("resources") or [])
+
     async def create(self, kind: str, body: Object) -> Object:
         return _present(await self._request("POST", kind, body["metadata"]["namespace"], query=_WRITE, body=body))
 
@@ -182,7 +188,13 @@ class Cluster:
     ) -> Object | None:
         prefix, plural = _PATHS[kind]
         path = f"{prefix}/namespaces/{namespace}/{plural}" if namespace else f"{prefix}/{plural}"
-        url = f"{self._api.configuration.host}{path}{f'/{name}' if name else ''}{f'?{urlencode(query)}' if query else ''}"
+        path = f"{path}{f'/{name}' if name else ''}{f'?{urlencode(query)}' if query else ''}"
+        return await self._send(method, path, plural, body=body, media=media, absent_ok=absent_ok)
+
+    async def _send(
+        self, method: str, path: str, plural: str, *, body: Any = None, media: str = "application/json", absent_ok: bool = False
+    ) -> Object | None:
+        url = f"{self._api.configuration.host}{path}"
         headers = {"Accept": "application/json", "Content-Type": media, "User-Agent": FIELD_MANAGER}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], url, method, body)
         response = await self._api.call_api(method, url, headers, body=body, _request_timeout=REQUEST_TIMEOUT)

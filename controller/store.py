@@ -33,6 +33,7 @@ PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
 HOP_HEADER = "X-Store-Hop"  # a peer that is asked by a peer answers from its own directory only
 CHUNK_BYTES = 1024 * 1024
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+_PEER_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, OSError, Stalling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,8 @@ class Store:
             for peer in self._peers:
                 try:
                     await self._fetch(peer, digest)
-                except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
-                    continue  # a peer that is away, or has not got it, is no news
+                except _PEER_FAILURES:
+                    continue  # a peer that is away, has not got it, or sends something else, is no news
                 metrics.pulls.labels(source="peer", result="ok").inc()
                 return True
             return False
@@ -135,7 +136,7 @@ class Store:
                 try:
                     async with _peer_session(peer) as session:
                         await self._fetch_file(session, _hexadecimal(sha256_digest), self._max_model_bytes)
-                except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
+                except _PEER_FAILURES:
                     continue
                 return True
             return False

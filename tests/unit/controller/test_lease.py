@@ -1,0 +1,103 @@
+"""The Lease: one leader, a quick hand-over on an orderly end, and no trust in anybody's wall clock."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from controller import lease as module
+from controller.cluster import Conflict
+from controller.lease import Lease, LostLeadershipError
+
+
+class LeaseApi:
+    """One Lease with optimistic locking; `down` makes every request fail."""
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] | None = None
+        self.down = False
+        self._version = 0
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        self._reach()
+        return self.body
+
+    async def create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._reach()
+        if self.body is not None:
+            raise Conflict(409, "AlreadyExists", "")
+        return self._store(body)
+
+    async def replace(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._reach()
+        assert self.body is not None
+        if body["metadata"]["resourceVersion"] != self.body["metadata"]["resourceVersion"]:
+            raise Conflict(409, "Conflict", "")
+        return self._store(body)
+
+    def _store(self, body: dict[str, Any]) -> dict[str, Any]:
+        self._version += 1
+        self.body = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
+        return self.body
+
+    def _reach(self) -> None:
+        if self.down:
+            raise TimeoutError
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DURATION_SECONDS", 0.2)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(module, "GIVE_UP_SECONDS", 0.1)
+
+
+@pytest.fixture
+def api() -> LeaseApi:
+    return LeaseApi()
+
+
+def candidate(api: LeaseApi, identity: str) -> Lease:
+    return Lease(api, "system", "operator", identity)
+
+
+async def test_the_first_candidate_leads_and_the_second_waits(api: LeaseApi) -> None:
+    first = candidate(api, "one")
+    await first.acquire()
+    keeping = asyncio.create_task(first.keep())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(candidate(api, "two").acquire(), 0.5)
+    keeping.cancel()
+    assert api.body is not None
+    assert api.body["spec"]["holderIdentity"] == "one"
+
+
+async def test_a_released_lease_is_taken_at_once(api: LeaseApi) -> None:
+    first, second = candidate(api, "one"), candidate(api, "two")
+    await first.acquire()
+    await first.release()
+    await asyncio.wait_for(second.acquire(), 0.1)
+
+
+async def test_a_silent_leader_is_replaced_whatever_its_clock_said(api: LeaseApi) -> None:
+    first = candidate(api, "one")
+    await first.acquire()
+    assert api.body is not None
+    api.body["spec"]["renewTime"] = "2099-01-01T00:00:00.000000Z"
+    await asyncio.wait_for(candidate(api, "two").acquire(), 2)
+    with pytest.raises(LostLeadershipError, match="no longer ours"):
+        await asyncio.wait_for(first.keep(), 2)
+
+
+async def test_a_leader_that_cannot_renew_gives_up_before_the_others_take_over(api: LeaseApi) -> None:
+    first = candidate(api, "one")
+    await first.acquire()
+    api.down = True
+    with pytest.raises(LostLeadershipError, match="could not be renewed"):
+        await asyncio.wait_for(first.keep(), 2)
+    assert module.GIVE_UP_SECONDS < module.DURATION_SECONDS
+
+
+async def test_a_restarted_leader_goes_on_at_once(api: LeaseApi) -> None:
+    await candidate(api, "one").acquire()
+    await asyncio.wait_for(candidate(api, "one").acquire(), 0.1)

@@ -1,0 +1,174 @@
+"""MLflow's answers, good and bad, over real HTTP. `tests/contract` asks a real MLflow the same."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from controller.api import ModelReference
+from controller.errors import ReconcileError, Stalling, Waiting
+from controller.registry import ModelVersion, Registry
+from controller.settings import RegistrySettings
+
+CHAMPION = ModelReference(name="fraud", alias="champion")
+VERSION = {"name": "fraud", "version": "3", "run_id": "r", "model_id": "m-1", "creation_timestamp": 7, "status": "READY"}
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class MlflowDouble:
+    """A server whose answers a test sets by path; it counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, web.Response | Answer] = {}
+        self.asked: list[str] = []
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self.server = TestServer(app)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path_qs)
+        for path, answer in self.answers.items():
+            if path in request.path_qs:
+                if isinstance(answer, web.Response):
+                    return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+                return await answer(request)
+        return web.Response(status=404, text="no such path")
+
+    def registry(self, poll_seconds: float = 30) -> Registry:
+        return Registry([RegistrySettings(name="main", uri=f"{self.server.make_url('/')}")], poll_seconds)
+
+
+@pytest.fixture
+async def mlflow() -> AsyncIterator[MlflowDouble]:
+    double = MlflowDouble()
+    await double.server.start_server()
+    yield double
+    await double.server.close()
+
+
+async def refused(registry: Registry, reference: ModelReference = CHAMPION) -> ReconcileError:
+    try:
+        with pytest.raises(ReconcileError) as error:
+            await registry.resolve(reference)
+        return error.value
+    finally:
+        await registry.close()
+
+
+async def test_an_alias_is_resolved_to_a_version(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias?name=fraud&alias=champion"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry()
+    found = await registry.resolve(CHAMPION)
+    await registry.close()
+    assert found == ModelVersion(registry="main", name="fraud", version="3", run_id="r", model_id="m-1", created="7")
+
+
+async def test_followers_of_one_alias_cost_one_request(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry()
+    for _ in range(10):
+        await registry.resolve(CHAMPION)
+    await registry.close()
+    assert len(mlflow.asked) == 1
+
+
+async def test_a_poll_tells_what_has_moved_once(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry()
+    await registry.poll([CHAMPION])
+    assert await registry.poll([CHAMPION]) == set()
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**VERSION, "version": "4"}})
+    assert await registry.poll([CHAMPION]) == {CHAMPION}
+    assert await registry.poll([CHAMPION]) == set()
+    assert (await registry.resolve(CHAMPION)).version == "4"
+    await registry.close()
+
+
+async def test_a_poll_tells_of_a_move_that_one_follower_saw_already(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry(poll_seconds=1e-9)
+    await registry.poll([CHAMPION])
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**VERSION, "version": "4"}})
+    assert (await registry.resolve(CHAMPION)).version == "4"
+    assert await registry.poll([CHAMPION]) == {CHAMPION}
+    await registry.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "RESOURCE_DOES_NOT_EXIST"), (400, "INVALID_PARAMETER_VALUE")], ids=["no model", "no alias"]
+)
+async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, code: str) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"error_code": code, "message": "-"}, status=status)
+    error = await refused(mlflow.registry())
+    assert isinstance(error, Waiting)
+    assert error.reason == "ModelNotFound"
+    assert "'fraud'" in error.message
+    assert "'champion'" in error.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "says"),
+    [
+        (web.Response(status=500, text="boom"), "RegistryUnavailable", "500"),
+        (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryUnavailable", "no JSON"),
+        (web.json_response([1]), "RegistryUnavailable", "no JSON"),
+        (web.json_response({}), "RegistryUnavailable", "no model version"),
+        (web.Response(status=403, text="Invalid Host header"), "RegistryRefused", "MLFLOW_SERVER_ALLOWED_HOSTS"),
+        (web.Response(status=401, text="who are you"), "RegistryRefused", "401"),
+        (web.json_response({"model_version": {**VERSION, "status": "PENDING_REGISTRATION"}}), "ModelNotReady", "PENDING"),
+    ],
+)
+async def test_bad_answers_are_waited_out_with_a_reason(
+    mlflow: MlflowDouble, answer: web.Response, reason: str, says: str
+) -> None:
+    mlflow.answers["registered-models/alias"] = answer
+    error = await refused(mlflow.registry())
+    assert isinstance(error, Waiting)
+    assert error.reason == reason
+    assert says in error.message
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    error = await refused(Registry([RegistrySettings(name="main", uri="http://127.0.0.1:1")], 30))
+    assert error.reason == "RegistryUnavailable"
+
+
+async def test_a_registry_that_nobody_declared_is_refused(mlflow: MlflowDouble) -> None:
+    reference = ModelReference.model_validate({"name": "fraud", "alias": "champion", "registryRef": {"name": "other"}})
+    error = await refused(mlflow.registry(), reference)
+    assert isinstance(error, Stalling)
+    assert "declared: main" in error.message
+
+
+async def test_files_are_listed_through_the_artifact_proxy(mlflow: MlflowDouble) -> None:
+    mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "mlflow-artifacts:/1/models/m-1/artifacts"})
+    listing = "mlflow-artifacts/artifacts?path=1/models/m-1/artifacts"
+    mlflow.answers[f"{listing}/data"] = web.json_response({"files": [{"path": "part", "file_size": 2}]})
+    mlflow.answers[listing] = web.json_response(
+        {"files": [{"path": "MLmodel", "file_size": 10}, {"path": "data", "is_dir": True}]}
+    )
+    registry = mlflow.registry()
+    files = await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
+    await registry.close()
+    assert [(file.path, file.size) for file in files] == [("MLmodel", 10), ("data/part", 2)]
+
+
+async def test_a_download_that_breaks_off_is_unavailable(mlflow: MlflowDouble) -> None:
+    async def half(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"x" * 10)
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    mlflow.answers["get-artifact"] = half
+    registry = mlflow.registry()
+    with pytest.raises(Waiting, match="RegistryUnavailable"):
+        async for _ in registry.download(
+            ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""), "model.pkl"
+        ):
+            pass
+    await registry.close()

@@ -1,0 +1,160 @@
+"""The store: what is visible is complete and is what its name says, also with several pulls and replicas at once."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+
+from controller.errors import Stalling, Waiting
+from controller.registry import ModelVersion, RemoteFile
+from controller.serve_store import create_app
+from controller.store import Store, StoredFile, manifest, safe_path
+from tests.unit.controller.fake_registry import FakeRegistry
+
+LIMIT = 10**6
+
+
+def version(number: int = 1) -> ModelVersion:
+    return ModelVersion(registry="main", name="fraud", version=str(number), run_id="r", model_id="m", created="1")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store", LIMIT)
+
+
+@pytest.fixture
+async def served(store: Store) -> AsyncIterator[TestServer]:
+    server = TestServer(create_app(store))
+    await server.start_server()
+    yield server
+    await server.close()
+
+
+def test_the_digest_is_of_the_canonical_manifest() -> None:
+    files = [StoredFile("b", "2" * 64, 2), StoredFile("a", "1" * 64, 1)]
+    entries = (f'{{"path":"{path}","sha256":"{str(number) * 64}","size":{number}}}' for path, number in (("a", 1), ("b", 2)))
+    expected = f'{{"files":[{",".join(entries)}]}}'
+    assert manifest(files) == manifest(files[::-1]) == expected.encode()
+
+
+async def test_a_pull_keeps_every_file_under_its_hash(store: Store) -> None:
+    registry = FakeRegistry(1)
+    digest = await store.pull(version(), registry)
+    assert digest == "sha256:" + hashlib.sha256(store.manifest_path(digest).read_bytes()).hexdigest()
+    for file in store.files(digest):
+        content = store.file_path(file.sha256).read_bytes()
+        assert content == registry.versions["1"][file.path]
+        assert hashlib.sha256(content).hexdigest() == file.sha256
+
+
+async def test_the_digest_survives_a_second_pull_elsewhere(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other", LIMIT)
+    assert await store.pull(version(), FakeRegistry(1)) == await other.pull(version(), FakeRegistry(1))
+
+
+async def test_many_callers_cost_one_pull(store: Store) -> None:
+    registry = FakeRegistry(1)
+    digests = await asyncio.gather(*(store.pull(version(), registry) for _ in range(20)))
+    assert len(set(digests)) == 1
+    assert registry.downloads == len(registry.versions["1"])
+
+
+async def test_a_failed_pull_leaves_nothing_visible(store: Store, tmp_path: Path) -> None:
+    class Short(FakeRegistry):
+        async def files(self, version: ModelVersion) -> list[RemoteFile]:
+            return [RemoteFile(file.path, file.size + 1) for file in await super().files(version)]
+
+    with pytest.raises(Waiting, match="DownloadIncomplete"):
+        await store.pull(version(), Short(1))
+    assert list((tmp_path / "store" / "manifests").iterdir()) == []
+    assert list((tmp_path / "store" / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a//b", "a/", "", ".", "a\\b", "a\0b", "a/./b", "..", "a\nb"])
+def test_paths_that_escape_are_refused(path: str) -> None:
+    with pytest.raises(Stalling, match="PathEscapes"):
+        safe_path(path)
+
+
+@pytest.mark.parametrize("path", ["MLmodel", "data/model.pkl", "..data", "ünï"])
+def test_plain_paths_pass(path: str) -> None:
+    assert safe_path(path) == path
+
+
+async def test_a_lying_size_cannot_fill_the_disk(store: Store) -> None:
+    registry = FakeRegistry(1)
+
+    class Endless(FakeRegistry):
+        async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
+            while True:
+                yield b"x" * 10**5
+
+    endless = Endless()
+    endless.versions, endless.aliases = registry.versions, registry.aliases
+    with pytest.raises(Stalling, match="ModelTooLarge"):
+        await store.pull(version(), endless)
+
+
+async def test_pods_get_manifest_and_files_byte_for_byte(store: Store, served: TestServer) -> None:
+    digest = await store.pull(version(), FakeRegistry(1))
+    async with aiohttp.ClientSession(served.make_url("/")) as session:
+        async with session.get(f"/v1/manifests/{digest}") as response:
+            assert "sha256:" + hashlib.sha256(await response.read()).hexdigest() == digest
+        for file in store.files(digest):
+            async with session.get(f"/v1/files/sha256:{file.sha256}") as response:
+                assert response.headers["Content-Length"] == str(file.size)
+                assert hashlib.sha256(await response.read()).hexdigest() == file.sha256
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/manifests/sha256:" + "0" * 64, 404),
+        ("/v1/files/sha256:" + "0" * 64, 404),
+        ("/v1/files/../../etc/passwd", 404),
+        ("/v1/files/sha256:..%2f..%2fetc%2fpasswd", 400),
+        ("/v1/manifests/latest", 400),
+    ],
+)
+async def test_anything_else_is_refused(served: TestServer, path: str, status: int) -> None:
+    async with aiohttp.ClientSession(served.make_url("/")) as session, session.get(path) as response:
+        assert response.status == status
+
+
+async def test_ready_only_after_the_mirror(store: Store, served: TestServer) -> None:
+    async with aiohttp.ClientSession(served.make_url("/")) as session:
+        async with session.get("/readyz") as response:
+            assert response.status == 503
+        store.mark_mirrored()
+        async with session.get("/readyz") as response:
+            assert response.status == 200
+
+
+async def test_a_replica_asks_its_peer_for_what_it_has_not(store: Store, served: TestServer, tmp_path: Path) -> None:
+    digest = await store.pull(version(), FakeRegistry(1))
+    peers = ["http://127.0.0.1:1", str(served.make_url("/"))]
+    replica = Store(tmp_path / "replica", LIMIT, peers)
+    other = TestServer(create_app(replica))
+    await other.start_server()
+    async with aiohttp.ClientSession(other.make_url("/")) as session:
+        async with session.get(f"/v1/manifests/{digest}") as response:
+            assert response.status == 200
+        for file in store.files(digest):
+            async with session.get(f"/v1/files/sha256:{file.sha256}") as response:
+                assert response.status == 200
+    await other.close()
+    assert replica.has(digest)
+
+
+async def test_a_peer_that_lies_is_not_believed(store: Store, served: TestServer, tmp_path: Path) -> None:
+    digest = await store.pull(version(), FakeRegistry(1))
+    victim = next(file for file in store.files(digest) if file.path == "model.pkl")
+    store.file_path(victim.sha256).write_bytes(b"something else")
+    replica = Store(tmp_path / "replica", LIMIT, [str(served.make_url("/"))])
+    assert not await replica.fetch_from_peers(digest)
+    assert not replica.has(digest)
