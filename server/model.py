@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import sklearn
-import skops.io
 
 from server import table, trust
 from server.artifact import Answer, Artifact, Columns, Inputs, Label, Vector
@@ -126,6 +125,8 @@ def _estimator(artifact: Artifact) -> Any:
     path = artifact.estimator
     try:
         if artifact.serialization == "skops":
+            import skops.io  # imports all of scikit-learn, and most models are pickled
+
             untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trust.TRUSTED))
             if untrusted:
                 raise LoadFailed(

@@ -1,0 +1,198 @@
+"""The model described: an OpenAPI document with its real features, and a page that shows it without the internet.
+
+Pure: descriptions in, text out.
+"""
+
+import html
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from starlette.routing import BaseRoute
+
+from server.artifact import Artifact, Columns, Inputs, Label, Range
+from server.pod import Serving
+from server.settings import ModelVersion
+from server.table import ColumnType
+from server.validation import VECTOR_KEY
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+
+JSON_TYPES: dict[ColumnType, dict[str, Any]] = {
+    "boolean": {"type": "boolean"},
+    "integer": {"type": "integer", "format": "int32"},
+    "long": {"type": "integer", "format": "int64"},
+    "float": {"type": "number", "format": "float"},
+    "double": {"type": "number", "format": "double"},
+    "string": {"type": "string"},
+}
+
+
+class Answered(BaseModel):
+    """The answer to one row."""
+
+    prediction: Label | list[Label]
+    probability: float | None = None
+    probabilities: dict[str, float] | None = None
+    model_version: str
+    latency_ms: float
+
+
+class Mistake(BaseModel):
+    """One feature, and what is wrong with it."""
+
+    feature: str
+    message: str
+
+
+class Failure(BaseModel):
+    """Why there is no answer."""
+
+    type: str
+    message: str
+    details: list[Mistake]
+
+
+class Failed(BaseModel):
+    """The body of every response that is no answer."""
+
+    error: Failure
+
+
+class Health(BaseModel):
+    """What the pod does now, and with which model."""
+
+    status: str
+    model: str
+    version: str
+
+
+def responses(success: type[BaseModel], failures: Iterable[int]) -> dict[int | str, dict[str, Any]]:
+    """What a route can answer, as FastAPI documents it."""
+    failed: type[BaseModel] = success if success is Health else Failed
+    return {200: {"model": success}, **{status: {"model": failed} for status in sorted({*failures})}}
+
+
+def openapi(routes: Sequence[BaseRoute], version: ModelVersion, serving: Serving | None) -> dict[str, Any]:
+    """The document; with the features as soon as the model is loaded."""
+    described = get_openapi(
+        title=version.name,
+        version=version.version,
+        description=f"Predictions of the model {version.name}, version {version.version} ({version.digest}).",
+        routes=list(routes),
+    )
+    schema: dict[str, Any] = {"type": "object"}
+    if serving is not None:
+        schema = request_schema(serving.model.inputs, serving.artifact)
+    operation = described["paths"]["/predict"]["post"]
+    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return described
+
+
+def request_schema(inputs: Inputs, about: Artifact) -> dict[str, Any]:
+    """JSON Schema of what /predict takes, with the first row of the recorded example."""
+    row = about.example[0] if about.example else None
+    if not isinstance(inputs, Columns):
+        size = {} if inputs.width is None else {"minItems": inputs.width, "maxItems": inputs.width}
+        numbers: dict[str, Any] = {"type": "array", "items": {"type": "number"}, **size}
+        schema: dict[str, Any] = {"properties": {VECTOR_KEY: numbers}, "required": [VECTOR_KEY]}
+        example: dict[str, Any] | None = None if row is None else {VECTOR_KEY: list(row)}
+    else:
+        bounds = about.record.bounds
+        properties = {}
+        for column in inputs.columns:
+            kind = dict(JSON_TYPES[column.type])
+            if not column.required:
+                kind["type"] = [kind["type"], "null"]
+            kind |= _limits(bounds.declared.get(column.name))
+            if seen := bounds.seen.get(column.name):
+                kind["description"] = f"Seen in training: {_number(seen[0])} to {_number(seen[1])}."
+            properties[column.name] = kind
+        schema = {"properties": properties, "required": [column.name for column in inputs.columns if column.required]}
+        cells = None if row is None else zip(inputs.columns, row, strict=True)
+        example = None if cells is None else {column.name: cell for column, cell in cells if cell is not None}
+    return {"type": "object", **schema, "additionalProperties": False, **({} if example is None else {"example": example})}
+
+
+def page(described: dict[str, Any], url: str) -> str:
+    """The document for people: the features, an example to paste, what can be answered. No script, nothing from elsewhere."""
+    schema = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    required = schema.get("required", [])
+    features = "".join(
+        _cells(name, _type(kind), "yes" if name in required else "no", _possible(kind), kind.get("description", ""))
+        for name, kind in schema.get("properties", {}).items()
+    )
+    operations = "".join(
+        _cells(f"{method.upper()} {path}", operation.get("summary", ""), ", ".join(operation["responses"]))
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    )
+    example = json.dumps(schema.get("example", {}), indent=1)
+    curl = f"curl {shlex.quote(url + 'predict')} -H 'Content-Type: application/json' -d {shlex.quote(example)}"
+    return PAGE.format(
+        title=html.escape(f"{described['info']['title']}, version {described['info']['version']}"),
+        description=html.escape(described["info"]["description"]),
+        operations=operations,
+        features=features,
+        curl=html.escape(curl),
+    )
+
+
+def header_list(names: Iterable[str]) -> str:
+    """Names as one header value: what a header can't hold, and the comma between them, is percent-encoded."""
+    return ",".join(quote(name, safe=" !#$&'()*+-./:<=>?@[]^_`{|}~") for name in names)
+
+
+def _limits(declared: Range | None) -> dict[str, float]:
+    low, high = declared or (None, None)
+    return {key: value for key, value in (("minimum", low), ("maximum", high)) if value is not None}
+
+
+def _number(value: float | None) -> str:
+    return "any" if value is None else f"{value:g}"
+
+
+def _type(kind: dict[str, Any]) -> str:
+    named = kind.get("format", kind["type"])
+    return named if isinstance(named, str) else str(named[0])
+
+
+def _possible(kind: dict[str, Any]) -> str:
+    if "minimum" not in kind and "maximum" not in kind:
+        return ""
+    return f"{_number(kind.get('minimum'))} to {_number(kind.get('maximum'))}"
+
+
+def _cells(*texts: str) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "</tr>\n"
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+ body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+ h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.15rem; margin-top: 2rem }}
+ table {{ border-collapse: collapse; width: 100% }}
+ td, th {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #ddd }}
+ pre {{ background: #f4f4f4; padding: 1rem; overflow-x: auto }} p {{ overflow-wrap: anywhere }}
+</style>
+<h1>{title}</h1>
+<p>{description}</p>
+<h2>Try it</h2>
+<pre>{curl}</pre>
+<h2>Features</h2>
+<table><tr><th>Name</th><th>Type</th><th>Required</th><th>Possible</th><th></th></tr>
+{features}</table>
+<h2>Operations</h2>
+<table><tr><th>Request</th><th>Does</th><th>Answers</th></tr>
+{operations}</table>
+<p>For programs: <a href="openapi.json">openapi.json</a></p>
+</html>
+"""

@@ -1,0 +1,47 @@
+"""What a pod is doing now, and with what: the one value that the routes, the probes and the signal handler share."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from server.artifact import Artifact
+from server.metrics import Metrics
+from server.predictor import Predictor
+from server.settings import Settings
+from server.validation import Validator
+
+if TYPE_CHECKING:  # scikit-learn is imported while the pod already answers its probes
+    from server.model import Model
+    from server.replay import Proof
+
+ENGINE = "sklearn"
+"""What computes predictions."""
+
+Phase: TypeAlias = Literal["Loading", "Ready", "Draining"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A model that has proved itself, and all that answering needs."""
+
+    artifact: Artifact
+    model: "Model"
+    validator: Validator
+    predictor: Predictor
+    verified: "Proof"
+
+
+class Pod:
+    """One model, from loading to draining. Only the event loop changes it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.serving: Serving | None = None
+        self.draining = False
+
+    @property
+    def phase(self) -> Phase:
+        """Where in its life the pod is; also the reason for not being ready."""
+        if self.draining:
+            return "Draining"
+        return "Loading" if self.serving is None else "Ready"

@@ -1,0 +1,125 @@
+"""The life of a pod, in order: listen, load, be ready, drain, finish."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import prometheus_client
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from server.app import create_app
+from server.management import create_management
+from server.metrics import Metrics
+from server.pod import Pod, Serving
+from server.settings import Settings
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the load balancers and clients that matter keep an idle connection, so that they close it, not we."""
+
+log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises what makes the model impossible to serve."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double every series, and nothing here asks for them
+    pod = Pod(settings, Metrics())
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    async with _listening(create_management(pod), settings.management_port), _listening(create_app(pod), settings.port):
+        stopped = asyncio.create_task(stop.wait())
+        loading = asyncio.create_task(_load(pod))
+        await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            pod.serving = await loading
+            await stopped
+        await _drain(pod, stop)
+    if pod.serving is not None:
+        pod.serving.predictor.close()
+    log.info("stopped")
+
+
+async def _load(pod: Pod) -> Serving:
+    """In a thread that nobody waits for: a pod that must go while it loads just goes."""
+    loop = asyncio.get_running_loop()
+    loaded: asyncio.Future[Serving] = loop.create_future()
+
+    def settle(outcome: Serving | Exception) -> None:
+        if isinstance(outcome, Exception):
+            loaded.set_exception(outcome)
+        else:
+            loaded.set_result(outcome)
+
+    def work() -> None:
+        try:
+            from server.loading import load  # brings scikit-learn, which takes longer than all the rest
+
+            outcome: Serving | Exception = load(pod.settings, pod.metrics)
+        except Exception as e:
+            outcome = e
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and so is the wish for a model
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=work, name="load", daemon=True).start()
+    return await loaded
+
+
+async def _drain(pod: Pod, stop: asyncio.Event) -> None:
+    """Say goodbye with every response while endpoints forget this pod; a second signal cuts it short."""
+    pod.draining = True
+    if pod.serving is None:
+        return
+    log.info("draining", extra={"seconds": pod.settings.drain_seconds})
+    stop.clear()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), pod.settings.drain_seconds)
+
+
+class _Listener(uvicorn.Server):
+    """A uvicorn server that leaves the signals alone: two of them share one process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: ASGIApp, port: int) -> AsyncIterator[None]:
+    """An application on a port; at the end, what is in flight is finished."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+    listener = _Listener(config)
+    serving = asyncio.create_task(listener.serve([_socket(port)]))
+    try:
+        yield
+    finally:
+        listener.should_exit = True
+        await serving
+
+
+def _socket(port: int) -> socket.socket:
+    """All addresses, of both families where the machine has both."""
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    return socket.create_server(("", port), family=family, dualstack_ipv6=dual, backlog=2048)
