@@ -61,7 +61,9 @@ class Reader:
             cells = cells.astype(cells.cat.categories.dtype)
         if types.is_bool_dtype(cells) or (types.is_numeric_dtype(cells) and not types.is_complex_dtype(cells)):
             return cells
-        if types.is_string_dtype(cells) or types.is_object_dtype(cells):
+        if isinstance(cells.dtype, pd.StringDtype):
+            return cells
+        if types.is_object_dtype(cells):
             odd = ~cells.map(lambda cell: isinstance(cell, str | bool | int | float) or _number(cell) is not None)
             self._refuse(name, cells, odd.to_numpy() & cells.notna().to_numpy(), "is neither number, text nor true/false")
             return cells
@@ -85,11 +87,10 @@ class Reader:
             self._refuse(name, cells, ~missing, "is no number")
         numbers = _numbers(cells)
         unread = numbers.isna().to_numpy() & ~missing
-        self._refuse(
-            name, cells, unread, "is no number",
-            f'Correct it, leave the cell empty if the value is unknown, or say --require "{name}:string" if the '
-            "column holds texts.",
-        )  # fmt: skip
+        advice = "Correct it, or leave the cell empty if the value is unknown."
+        if name not in self.require:
+            advice += f' If the column holds texts, say so: --require "{name}:string".'
+        self._refuse(name, cells, unread, "is no number", advice)
         values = numbers.to_numpy()
         self._refuse(name, cells, np.isinf(values), "is infinite", "Leave the cell empty if the value is unknown.")
         if self.require.get(name) == "integer":
@@ -97,14 +98,15 @@ class Reader:
         return Column(name=name, kind="number", optional=bool(missing.any())), numbers
 
     def _boolean(self, name: str, cells: pd.Series, missing: Mask) -> tuple[Column, pd.Series]:
-        truth = cells.map(lambda cell: TRUTH.get(str(cell).lower(), np.nan)).astype(object)
+        truth = cells.astype(object).map(lambda cell: TRUTH.get(str(cell).lower(), np.nan)).astype(object)
         self._refuse(name, cells, truth.isna().to_numpy() & ~missing, "is neither true nor false")
         optional = bool(missing.any())
         return Column(name=name, kind="boolean", optional=optional), truth if optional else truth.astype("bool")
 
     def _string(self, name: str, cells: pd.Series, missing: Mask) -> tuple[Column, pd.Series]:
-        not_text = ~cells.map(lambda cell: isinstance(cell, str)).to_numpy().astype(bool)
-        self._refuse(name, cells, not_text & ~missing, "is no text")
+        if not isinstance(cells.dtype, pd.StringDtype):
+            texts = cells.map(lambda cell: isinstance(cell, str)).to_numpy(dtype=bool)
+            self._refuse(name, cells, ~texts & ~missing, "is no text")
         return Column(name=name, kind="string", optional=bool(missing.any())), cells.astype("str")
 
     def _refuse(self, name: str, cells: pd.Series, bad: Mask, what: str, advice: str = "") -> None:
@@ -122,7 +124,7 @@ def refuse(name: str, cells: pd.Series, bad: Mask, where: Where, what: str, advi
 
 def _shown(value: object) -> str:
     if not isinstance(value, str):
-        return str(value)
+        return f"{value:g}" if isinstance(value, float) and value == round(value, 5) else str(value)
     return f'"{value}"' if len(value) <= 40 else f'"{value[:40]}…"'
 
 

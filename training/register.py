@@ -130,6 +130,8 @@ def _told(uri: str) -> Iterator[None]:
                 f"MLflow does not answer at {uri} ({refused[1].lower()}). Give the address of a running MLflow with "
                 "--tracking-uri or MLFLOW_TRACKING_URI."
             ) from e
+        if re.search(r"<(!doctype )?html", text, re.IGNORECASE):
+            raise RegistryError(f"What answers at {uri} is no MLflow: it sent a page, not JSON.") from e
         raise RegistryError(f"MLflow at {uri} refused: {' '.join(text.split())[:500]}") from e
 
 

@@ -98,6 +98,13 @@ class RunSettings(BaseModel):
             raise InputError(f'MLflow takes no model name like "{name}": it must not be empty or have "/" or ":" in it.')
         return name
 
+    @field_validator("tracking_uri")
+    @classmethod
+    def _uri_has_a_scheme(cls, uri: str) -> str:
+        if "://" not in uri and uri != "databricks":
+            raise InputError(f'"{uri}" is no address of an MLflow: it must begin like {DEFAULT_TRACKING_URI}.')
+        return uri
+
     @field_validator("alias")
     @classmethod
     def _alias_is_mlflows(cls, alias: str | None) -> str | None:

@@ -52,7 +52,7 @@ class Table:
         mix = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         gaps = sum(column.optional for column in self.columns)
         missing = f", {gaps} with missing values" if gaps else ""
-        return f"{len(self.all.labels)} rows, {len(self.columns)} columns ({mix}{missing})"
+        return f"{len(self.all.labels)} rows; columns: {mix}{missing}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,11 @@ def _labels(cells: pd.Series, where: Where, reader: Reader, settings: RunSetting
     name = settings.target
     missing = cells.isna().to_numpy()
     if missing.any():
-        refuse(name, cells, missing, where, "is a missing value in the target.", "Fill it in, or remove the row.")
+        first, count = where(int(np.argmax(missing))), int(missing.sum())
+        raise InputError(
+            f'The target column "{name}" has no value in {first}{f" and {count - 1} more" if count > 1 else ""}. '
+            "Fill it in, or leave such rows out."
+        )
     column, cells = reader.read(name, cells)
     labels: Labels = cells.to_numpy()
     if column.kind == "number":

@@ -1,0 +1,77 @@
+"""What a column holds, and what is said of a cell that does not belong there."""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.columns import Reader
+from training.errors import InputError
+
+NAN = float("nan")
+
+
+def read(cells: pd.Series, **require: Any) -> tuple[str, bool, list[object], str]:
+    reader = Reader(where=lambda row: f"row {row + 1}", require=require, numeric_share=0.5)
+    column, read = reader.read("x", cells)
+    return column.kind, column.optional, [None if pd.isna(cell) else cell for cell in read], str(read.dtype)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values", "dtype"),
+    [
+        (pd.Series([1, 2, 3]), "number", [1.0, 2.0, 3.0], "float64"),
+        (pd.Series([1.5, NAN]), "number", [1.5, None], "float64"),
+        (pd.Series([1, None], dtype="Int64"), "number", [1.0, None], "float64"),
+        (pd.Series([Decimal("1.5"), None], dtype=object), "number", [1.5, None], "float64"),
+        (pd.Series([1, 2], dtype="category"), "number", [1.0, 2.0], "float64"),
+        (pd.Series(["1", "2.5", None]), "number", [1.0, 2.5, None], "float64"),
+        (pd.Series([True, False]), "boolean", [True, False], "bool"),
+        (pd.Series([True, None], dtype=object), "boolean", [True, None], "object"),
+        (pd.Series([True, None], dtype="boolean"), "boolean", [True, None], "object"),
+        (pd.Series(["a", "1"], dtype="category"), "number", None, ""),
+        (pd.Series(["a", "b", "1"]), "string", ["a", "b", "1"], "str"),
+        (pd.Series(["a", None], dtype=object), "string", ["a", None], "str"),
+        (pd.Series(["a", None], dtype="string"), "string", ["a", None], "str"),
+        (pd.Series(["a", "b"], dtype="category"), "string", ["a", "b"], "str"),
+    ],
+)
+def test_cells_get_the_dtypes_of_the_server(cells: pd.Series, kind: str, values: list[Any] | None, dtype: str) -> None:
+    if values is None:
+        with pytest.raises(InputError):
+            read(cells)
+        return
+    assert read(cells) == (kind, None in values, values, dtype)
+
+
+@pytest.mark.parametrize(
+    ("cells", "required", "complaint"),
+    [
+        (["1", "2", "n/v", "3", "?"], None, 'Column "x", row 3: "n/v" is no number. (1 more like it.)'),
+        (["1", "2", "n/v"], None, '--require "x:string"'),
+        (["a", "b"], "number", 'Column "x", row 1: "a" is no number. (1 more like it.) Correct it'),
+        ([1.0, np.inf], None, 'Column "x", row 2: inf is infinite'),
+        ([1.0, 2.5], "integer", 'Column "x", row 2: 2.5 is no whole number'),
+        ([1.0, 2.5], "boolean", 'Column "x", row 1: 1 is neither true nor false'),
+        ([True, False], "number", 'Column "x", row 1: True is no number'),
+        ([1, 2], "string", 'Column "x", row 1: 1 is no text'),
+        ([NAN, NAN], None, 'Column "x" has no value in any row. Leave it out with --drop "x"'),
+        ([{}, "a"], None, 'Column "x", row 1: {} is neither number, text nor true/false'),
+        (["y" * 50, "1", "2"], None, f'"{"y" * 40}…" is no number'),
+    ],
+)
+def test_a_cell_that_does_not_belong_is_named(cells: list[Any], required: str | None, complaint: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(pd.Series(cells), **({"x": required} if required else {}))
+    assert complaint in str(raised.value)
+
+
+def test_a_date_is_refused_with_a_way_out() -> None:
+    with pytest.raises(InputError, match=r'Column "x" has the type datetime64.*age in days.*--drop "x"'):
+        read(pd.Series([pd.Timestamp("2024-01-01")]))
+
+
+def test_texts_are_required_where_most_of_them_are_numbers() -> None:
+    assert read(pd.Series(["1", "2", "3+"]), x="string")[:3] == ("string", False, ["1", "2", "3+"])

@@ -1,0 +1,63 @@
+"""What a version carries along as its proof."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from server.artifact import Answer, Record
+from tests.unit.training.factories import customers, settings, table, with_gaps
+from training import evidence
+from training.pipeline import fit
+from training.table import split
+
+
+def test_the_example_has_a_row_of_each_class_and_is_json() -> None:
+    frame = with_gaps(customers(100)).assign(age=[1] * 7 + [2] * 53 + [3] * 40)
+    found = table(frame.assign(churn=["rare"] * 7 + ["no"] * 53 + ["yes"] * 40))
+    test = split(found, settings()).test
+    rows = evidence.example(test, 5)
+    assert len(rows) == 5
+    assert set(rows["age"]) == {1, 2, 3}
+    assert rows.isna().to_numpy().any()
+    json.dumps(rows.to_dict("split"), allow_nan=False)
+    assert len(evidence.example(test, 2)) == 2
+
+
+def test_the_answer_survives_yaml_bit_for_bit() -> None:
+    found = table(customers(100))
+    parts = split(found, settings())
+    pipeline = fit(parts.train, found.columns, settings(trees=7))
+    given = evidence.answer(pipeline, parts.test.features)
+    written = evidence.record(found, parts.train, given, settings()).model_dump(mode="json", exclude_none=True)
+    read = Record.model_validate(yaml.safe_load(yaml.safe_dump(written)))
+    assert read.example is not None
+    assert read.example.classes == ["no", "yes"]
+    assert read.example.predictions == pipeline.predict(parts.test.features).tolist()
+    np.testing.assert_array_equal(np.array(read.example.probabilities), pipeline.predict_proba(parts.test.features))
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [False, True], ["no", "yes"]])
+def test_labels_keep_their_type_in_the_answer(labels: list[Any]) -> None:
+    found = table(customers().assign(churn=labels * 30))
+    given = evidence.answer(fit(found.all, found.columns, settings()), found.all.features[:4])
+    assert {type(label) for label in [*given.predictions, *(given.classes or [])]} == {type(labels[0])}
+
+
+def test_bounds_are_those_of_the_training_part() -> None:
+    frame = with_gaps(customers(100))
+    found = table(frame, ranges={"age": (0, None)})
+    train = split(found, settings()).train
+    bounds = evidence.bounds(train, found.columns, settings(ranges={"age": (0, None)}))
+    assert set(bounds.seen) == {"Größe", "age"}
+    assert bounds.seen["age"] == (train.features["age"].min(), train.features["age"].max())
+    assert bounds.declared == {"age": (0, None)}
+
+
+def test_the_record_names_the_data() -> None:
+    found = table(customers())
+    record = evidence.record(found, found.all, Answer(predictions=["no"]), settings())
+    assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4}
+    assert (record.format, record.target) == (1, "churn")

@@ -1,0 +1,82 @@
+"""The pipeline: two steps for numbers, more for texts and gaps, and the same bytes for the same seed."""
+
+import io
+import pickle
+import pickletools
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tests.unit.training.factories import customers, numbers, settings, table, with_gaps
+from training.pipeline import fit
+
+
+def fitted(frame: pd.DataFrame, **changes: Any) -> Pipeline:
+    found = table(frame)
+    return fit(found.all, found.columns, settings(**changes))
+
+
+def dumped(pipeline: Pipeline) -> bytes:
+    file = io.BytesIO()
+    joblib.dump(pipeline, file, compress=3)
+    return file.getvalue()
+
+
+def test_numbers_are_scaled_and_go_to_the_forest() -> None:
+    pipeline = fitted(numbers(), trees=7, max_depth=3, seed=11)
+    assert [type(step) for _, step in pipeline.steps] == [StandardScaler, RandomForestClassifier]
+    forest = pipeline[-1]
+    assert (len(forest.estimators_), forest.max_depth, forest.random_state) == (7, 3, 11)
+
+
+@pytest.mark.parametrize("frame", [numbers(), customers(), with_gaps(customers())], ids=["numbers", "mixed", "gaps"])
+def test_the_same_seed_gives_the_same_bytes(frame: pd.DataFrame) -> None:
+    assert dumped(fitted(frame)) == dumped(fitted(frame.copy()))
+    assert dumped(fitted(frame)) != dumped(fitted(frame, seed=7))
+
+
+def test_it_answers_on_one_thread() -> None:
+    """Else the votes are added in another order each time, and the last bits of an answer differ."""
+    assert fitted(numbers())[-1].n_jobs == 1
+
+
+def test_its_file_needs_nothing_of_this_project() -> None:
+    bytes_ = pickle.dumps(fitted(with_gaps(customers())))
+    texts = {str(argument) for _, argument, _ in pickletools.genops(bytes_) if isinstance(argument, str)}
+    modules = {text.split(".")[0] for text in texts if text.split(".")[0] in {"sklearn", "training", "server"}}
+    assert modules == {"sklearn"}
+
+
+def test_what_is_missing_is_the_same_in_every_form() -> None:
+    """A server may hand over None or NaN, in a column of objects or of texts."""
+    pipeline = fitted(with_gaps(customers()))
+    rows = [
+        pd.DataFrame({"Größe": [np.nan], "age": [40.0], "plan": plan, "active": active})
+        for plan in (pd.Series([None], dtype=object), pd.Series([np.nan], dtype=object), pd.Series([None], dtype="str"))
+        for active in (pd.Series([None], dtype=object), pd.Series([np.nan], dtype=object))
+    ]
+    answers = {tuple(pipeline.predict_proba(row)[0]) for row in rows}
+    assert len(answers) == 1
+
+
+def test_a_text_never_seen_is_answered() -> None:
+    row = table(customers()).all.features[:1].assign(plan=pd.Series(["gratis"], dtype="str"))
+    assert fitted(customers()).predict(row)[0] in {"yes", "no"}
+
+
+def test_rare_texts_are_taken_together() -> None:
+    frame = customers(200).assign(plan=[f"p{row}" for row in range(200)])
+    encoder = fitted(frame, max_categories=10)[0].named_transformers_["texts"][-1]
+    assert len(encoder.get_feature_names_out()) == 10
+
+
+def test_columns_are_taken_by_name() -> None:
+    rows = table(customers()).all.features
+    pipeline = fitted(customers())
+    np.testing.assert_array_equal(pipeline.predict_proba(rows), pipeline.predict_proba(rows[rows.columns[::-1]]))

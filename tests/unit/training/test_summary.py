@@ -1,0 +1,40 @@
+"""The end of a run: figures, and a manifest that Kubernetes takes."""
+
+import pytest
+import yaml
+
+from tests.unit.training.factories import settings
+from training.evaluate import Spread
+from training.pipeline_run import Outcome
+from training.summary import manifest, resource_name, summary
+
+
+def test_the_manifest_follows_the_alias_or_names_the_version() -> None:
+    model = yaml.safe_load(manifest(settings(alias="champion"), "3"))["spec"]["model"]
+    assert model == {"name": "fraud", "alias": "champion"}
+    assert yaml.safe_load(manifest(settings(), "3"))["spec"]["model"] == {"name": "fraud", "version": "3"}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("fraud", "fraud"),
+        ("Fraud Detector_v2", "fraud-detector-v2"),
+        ("2024 churn", "model-2024-churn"),
+        ("Größe", "gr-e"),
+        ("客户", "model"),
+        ("x" * 62 + "--y", "x" * 62),
+    ],
+)
+def test_a_name_that_a_service_can_have(model: str, name: str) -> None:
+    assert resource_name(model) == name
+
+
+def test_the_summary_has_what_a_person_needs_next() -> None:
+    from training.register import Version
+
+    version = Version(name="fraud", number="3", run_id="r", url="http://m/#/models/fraud/versions/3")
+    outcome = Outcome(version=version, folds={"f1": Spread(mean=0.9, std=0.01)}, test={"f1": 0.92}, positive="yes")
+    text = summary(outcome, settings(alias="champion"))
+    for part in ("0.900 ± 0.010", "0.920", "class yes", "version     3", "champion", version.url, "kind: ModelDeployment"):
+        assert str(part) in text
