@@ -1,0 +1,139 @@
+"""Controller and server agree by value: what the one writes, the other understands. Only here are both imported."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import server.errors
+import server.fetch
+import server.manifest
+import server.settings
+from aiohttp.test_utils import TestServer
+
+from controller import artifact
+from controller.api import ModelDeploymentSpec
+from controller.registry import ModelVersion, RemoteFile
+from controller.resources.deployment import GRACE_SECONDS, HTTP_PORT, MANAGEMENT_PORT, PRE_STOP_SECONDS, PodSettings, pod_template
+from controller.resources.identity import Owner
+from controller.rollout import PinnedModel
+from controller.serve_store import create_app
+from controller.store import Store, StoredFile, manifest
+from controller.workload import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
+
+DIGEST = "sha256:" + "a" * 64
+MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, verified="Answered")
+
+
+def template() -> dict[str, Any]:
+    pods = PodSettings(image="i", image_pull_policy="Always", store_url="http://store.system.svc:8082", default_resources={})
+    spec = ModelDeploymentSpec.model_validate({"model": {"name": "fraud", "version": 3}})
+    return pod_template(Owner(namespace="team", name="fraud", uid="u"), spec, MODEL, 1, pods)
+
+
+def told(container: dict[str, Any]) -> server.settings.Settings:
+    return server.settings.parse({entry["name"]: entry["value"] for entry in container["env"]})
+
+
+def test_both_containers_understand_what_they_are_told() -> None:
+    spec = template()["spec"]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        settings = told(container)
+        assert settings.model.model_dump() == {"name": "fraud", "version": "3", "digest": DIGEST}
+        assert settings.resource is not None
+        assert (settings.resource.namespace, settings.resource.name) == ("team", "fraud")
+        assert [str(url) for url in settings.store_urls] == ["http://store.system.svc:8082/"]
+
+
+def test_the_server_listens_where_service_and_probes_look() -> None:
+    (container,) = template()["spec"]["containers"]
+    settings = told(container)
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
+        "http": settings.port,
+        "management": settings.management_port,
+    }
+    assert (settings.port, settings.management_port) == (HTTP_PORT, MANAGEMENT_PORT)
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "management"
+
+
+def test_the_model_is_written_where_it_is_read() -> None:
+    spec = template()["spec"]
+    for container in (*spec["initContainers"], *spec["containers"]):
+        mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+        assert str(told(container).model_dir) in mounts
+        assert container["terminationMessagePath"] == str(told(container).termination_message_path)
+
+
+def test_the_grace_period_covers_the_drain_and_the_slowest_request() -> None:
+    (container,) = template()["spec"]["containers"]
+    settings = told(container)
+    assert GRACE_SECONDS > PRE_STOP_SECONDS + settings.drain_seconds + settings.request_timeout_seconds
+
+
+def test_exit_codes_mean_the_same_on_both_sides() -> None:
+    assert server.errors.ModelAtFault.exit_code == EXIT_MODEL_AT_FAULT
+    assert server.errors.StoreUnavailable.exit_code == EXIT_STORE_UNAVAILABLE
+
+
+def test_both_compute_the_same_digest() -> None:
+    files = [StoredFile("ünï/model.pkl", "2" * 64, 2), StoredFile("MLmodel", "1" * 64, 1)]
+    written = manifest(files)
+    understood = server.manifest.parse(written)
+    assert understood.digest == server.manifest.digest_of(written) == "sha256:" + hashlib.sha256(written).hexdigest()
+    assert [file.path for file in understood.files] == ["MLmodel", "ünï/model.pkl"]
+
+
+class Directory:
+    """A registry whose only version is a directory on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def files(self, version: ModelVersion) -> list[RemoteFile]:
+        return [
+            RemoteFile(path.relative_to(self._directory).as_posix(), path.stat().st_size)
+            for path in self._directory.rglob("*")
+            if path.is_file()
+        ]
+
+    async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
+        yield (self._directory / path).read_bytes()
+
+
+@pytest.fixture
+def model_directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "registered"
+    (directory / "data").mkdir(parents=True)
+    (directory / "MLmodel").write_text("flavors: {sklearn: {pickled_model: data/model.pkl}}")
+    (directory / "data" / "model.pkl").write_bytes(b"\x80" * 100_000)
+    return directory
+
+
+async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path: Path, model_directory: Path) -> None:
+    store = Store(tmp_path / "store", 10**6)
+    version = ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created="")
+    digest = await store.pull(version, Directory(model_directory))
+    assert artifact.inspect(store, digest).model_file == "data/model.pkl"
+    http = TestServer(create_app(store))
+    await http.start_server()
+    fetched = tmp_path / "model"
+    fetched.mkdir()
+    settings = server.settings.parse(
+        {
+            server.settings.VARIABLE: json.dumps(
+                {
+                    "model": {"name": "fraud", "version": "3", "digest": digest},
+                    "storeUrls": [str(http.make_url("/")).rstrip("/")],
+                    "modelDir": str(fetched),
+                    "fetchTimeoutSeconds": 10,
+                }
+            )
+        }
+    )
+    await asyncio.to_thread(server.fetch.fetch, settings)
+    await http.close()
+    assert server.manifest.of_directory(fetched).digest == digest
