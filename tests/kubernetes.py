@@ -44,8 +44,7 @@ def run(
     done = subprocess.run(
         command,
         input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=seconds,
         env={**os.environ, **(environment or {})},

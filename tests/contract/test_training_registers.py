@@ -1,0 +1,281 @@
+"""What `python -m training run` leaves in a real MLflow is what the server reads: bit for bit, with every proof."""
+
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import mlflow.artifacts
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from sklearn.datasets import load_breast_cancer
+
+from server import artifact
+from server.artifact import Artifact, Columns
+from tests.unit.training.factories import customers, with_gaps
+
+pytestmark = pytest.mark.timeout(180)
+
+START_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One command, finished."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """A real MLflow, and a place for its downloads."""
+
+    uri: str
+    client: MlflowClient
+    directory: Path
+
+    def model(self, name: str, version: str) -> Artifact:
+        """A version's files, as a pod has them."""
+        directory = self.directory / name / version
+        directory.mkdir(parents=True, exist_ok=True)
+        mlflow.artifacts.download_artifacts(
+            f"models:/{name}/{version}", dst_path=str(directory), tracking_uri=self.uri, registry_uri=self.uri
+        )
+        return artifact.read(directory)
+
+    def dump(self, name: str, version: str) -> Path:
+        """The joblib dump of the run behind a version."""
+        run = self.client.get_model_version(name, version).run_id
+        return Path(self.client.download_artifacts(run, "pipeline.joblib", str(self.directory)))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """`mlflow server` with SQLite that hands artifacts through, as in the cluster."""
+    directory = tmp_path_factory.mktemp("mlflow")
+    uri = f"http://127.0.0.1:{_free_port()}"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", uri.rsplit(":", 1)[1],
+        "--workers", "1", "--backend-store-uri", f"sqlite:///{directory}/mlflow.db",
+        "--artifacts-destination", str(directory / "artifacts"), "--serve-artifacts",
+    ]  # fmt: skip
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory, start_new_session=True)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(uri):
+            assert server.poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < deadline, f"MLflow did not start within {START_SECONDS} s"
+            time.sleep(0.2)
+        yield Registry(uri=uri, client=MlflowClient(tracking_uri=uri, registry_uri=uri), directory=directory)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=20)
+
+
+def train(uri: str, *options: str) -> Run:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "run", "--tracking-uri", uri, *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Run(code=done.returncode, out=done.stdout, err=done.stderr, seconds=time.monotonic() - began)
+
+
+@pytest.fixture(scope="session")
+def built_in(registry: Registry) -> Run:
+    """The breast cancer table, with every default, as the champion."""
+    return train(registry.uri, "--alias", "champion")
+
+
+@pytest.fixture(scope="session")
+def mixed(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Texts, truth values, missing values, names that are not ASCII."""
+    path = tmp_path_factory.mktemp("data") / "customers.csv"
+    with_gaps(customers(120)).to_csv(path, index=False)
+    return train(
+        registry.uri, "--data", str(path), "--target", "churn", "--name", "Kunden", "--trees", "10",
+        "--range", "age=0:120", "--tag", "validation_status=approved",
+    )  # fmt: skip
+
+
+def test_a_run_ends_with_figures_and_what_to_apply(registry: Registry, built_in: Run) -> None:
+    assert (built_in.code, built_in.err) == (0, "")
+    assert re.search(r"^  load +\d+\.\d s  569 rows; columns: 30 number$", built_in.out, re.MULTILINE)
+    assert re.search(r"^  accuracy    0\.9\d\d ± 0\.0\d\d +0\.9\d\d$", built_in.out, re.MULTILINE)
+    assert f"{registry.uri}/#/models/breast-cancer/versions/1" in built_in.out
+    applied = yaml.safe_load(built_in.out[built_in.out.index("apiVersion") :])
+    assert applied["spec"] == {"model": {"name": "breast-cancer", "alias": "champion"}}
+
+
+def test_mlflow_has_the_version_its_alias_and_all_that_was_measured(registry: Registry, built_in: Run) -> None:
+    version = registry.client.get_model_version_by_alias("breast-cancer", "champion")
+    run = registry.client.get_run(version.run_id)
+    assert (version.version, version.status, run.info.status) == ("1", "READY", "FINISHED")
+    assert run.data.params.items() >= {
+        "target": "target", "trees": "100", "max_depth": "10", "folds": "5", "test_size": "0.2", "seed": "42",
+        "rows": "569", "columns": "30", "data": "scikit-learn's breast cancer table",
+    }.items()  # fmt: skip
+    names = ("accuracy", "precision", "recall", "f1", "roc_auc")
+    assert set(run.data.metrics) == {
+        *(f"test_{name}" for name in names),
+        *(f"cv_{name}_{figure}" for name in names for figure in ("mean", "std")),
+    }
+    assert run.data.metrics["test_accuracy"] > 0.93
+    assert run.data.metrics["test_roc_auc"] > 0.98
+
+
+def test_the_server_reads_what_was_registered(registry: Registry, built_in: Run) -> None:
+    model = registry.model("breast-cancer", "1")
+    whole = load_breast_cancer(as_frame=True).frame
+    assert isinstance(model.inputs, Columns)
+    assert [c.name for c in model.inputs.columns] == list(whole.columns.drop("target"))
+    assert {(c.type, c.required) for c in model.inputs.columns} == {("double", True)}
+    assert model.record.target == "target"
+    assert model.record.data is not None
+    assert (model.record.data["rows"], model.record.data["columns"]) == (569, 30)
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", model.record.data["fingerprint"])
+    low, high = model.record.bounds.seen["mean radius"]
+    assert low is not None
+    assert high is not None
+    assert whole["mean radius"].min() <= low < high <= whole["mean radius"].max()
+    assert model.record.bounds.declared == {}
+    requirements = (model.directory / "requirements.txt").read_text().split()
+    assert {line.split("==")[0] for line in requirements} == {
+        "mlflow", "scikit-learn", "numpy", "pandas", "scipy", "joblib", "cloudpickle",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["breast-cancer", "Kunden"])
+def test_the_recorded_answer_is_repeated_bit_for_bit(registry: Registry, built_in: Run, mixed: Run, name: str) -> None:
+    model = registry.model(name, "1")
+    rows, recorded = model.example_frame, model.record.example
+    assert rows is not None
+    assert recorded is not None
+    assert len(rows) == 5
+    for pipeline in (pickle.loads(model.estimator.read_bytes()), joblib.load(registry.dump(name, "1"))):
+        assert pipeline.predict(rows).tolist() == recorded.predictions
+        assert pipeline.classes_.tolist() == recorded.classes
+        np.testing.assert_array_equal(pipeline.predict_proba(rows), np.array(recorded.probabilities))
+
+
+def test_the_example_has_rows_of_both_classes(registry: Registry, built_in: Run) -> None:
+    rows = registry.model("breast-cancer", "1").example_frame
+    assert rows is not None
+    whole = load_breast_cancer(as_frame=True).frame
+    labels = whole.merge(rows.drop_duplicates(), on=list(rows.columns))["target"]
+    assert len(labels) == 5
+    assert set(labels) == {0, 1}
+
+
+def test_texts_truth_values_and_gaps_arrive_as_they_are(registry: Registry, mixed: Run) -> None:
+    assert (mixed.code, mixed.err) == (0, "")
+    model = registry.model("Kunden", "1")
+    assert isinstance(model.inputs, Columns)
+    assert [(c.name, c.type, c.required) for c in model.inputs.columns] == [
+        ("Größe", "double", False),
+        ("age", "double", False),
+        ("plan", "string", False),
+        ("active", "boolean", False),
+    ]
+    assert model.record.bounds.declared == {"age": (0, 120)}
+    assert set(model.record.bounds.seen) == {"Größe", "age"}
+    assert "NaN" not in (model.directory / "input_example.json").read_text()
+    assert model.example is not None
+    assert any(None in row for row in model.example)
+    version = registry.client.get_model_version("Kunden", "1")
+    assert version.tags == {"validation_status": "approved"}
+    assert version.aliases == []
+
+
+def test_the_same_command_gives_the_same_figures_and_the_same_bytes(registry: Registry, built_in: Run) -> None:
+    assert train(registry.uri, "--name", "again").code == 0
+    first = registry.client.get_model_version("breast-cancer", "1")
+    again = registry.client.get_model_version("again", "1")
+    metrics = [registry.client.get_run(version.run_id).data.metrics for version in (first, again)]
+    assert metrics[0] == metrics[1]
+    dumps = [registry.dump(name, "1").read_bytes() for name in ("breast-cancer", "again")]
+    assert dumps[0] == dumps[1]
+    models = [registry.model(name, "1") for name in ("breast-cancer", "again")]
+    assert models[0].estimator.read_bytes() == models[1].estimator.read_bytes()
+    assert models[0].record == models[1].record
+
+
+def test_another_forest_is_another_version_and_takes_the_alias(registry: Registry, built_in: Run) -> None:
+    name = ("--name", "two", "--alias", "champion")
+    assert train(registry.uri, *name, "--trees", "10").code == 0
+    assert train(registry.uri, *name, "--trees", "3", "--max-depth", "2", "--seed", "7").code == 0
+    assert registry.client.get_model_version_by_alias("two", "champion").version == "2"
+    one, two = (registry.model("two", version).record.example for version in ("1", "2"))
+    assert one is not None
+    assert two is not None
+    assert one.probabilities != two.probabilities
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("age,target\n1,0\n", 'There is no column "churn"'),
+        ("age,churn\n1,0\nold,1\n2,0\n", 'Column "age", row 2 (line 3 of table.csv): "old" is no number'),
+        ("age,churn\n1,0\n2,0\n", 'The target column "churn" has one class only: every row is 0.'),
+    ],
+)
+def test_a_bad_table_registers_nothing(registry: Registry, tmp_path: Path, table: str, complaint: str) -> None:
+    (tmp_path / "table.csv").write_text(table)
+    done = train(registry.uri, "--data", str(tmp_path / "table.csv"), "--target", "churn", "--name", "bad")
+    assert done.code == 2
+    assert complaint in done.err
+    assert len(done.err.splitlines()) == 1
+    assert registry.client.search_registered_models("name = 'bad'") == []
+    assert registry.client.get_experiment_by_name("bad") is None
+
+
+def test_no_mlflow_is_told_within_seconds() -> None:
+    uri = f"http://127.0.0.1:{_free_port()}"
+    done = train(uri)
+    assert done.code == 1
+    assert done.err.startswith(f"error: MLflow does not answer at {uri} (connection refused).")
+    assert len(done.err.splitlines()) == 1
+    assert done.seconds < 30
+
+
+def test_an_mlflow_that_goes_away_while_training_is_told(registry: Registry, built_in: Run) -> None:
+    """A name that MLflow has deleted as an experiment: it answers, and refuses."""
+    experiment = registry.client.create_experiment("gone")
+    registry.client.delete_experiment(experiment)
+    done = train(registry.uri, "--name", "gone", "--trees", "2")
+    assert done.code == 1
+    assert f"error: MLflow at {registry.uri} refused:" in done.err
+    assert registry.client.search_registered_models("name = 'gone'") == []

@@ -1,0 +1,72 @@
+"""The pod template: restricted, bounded, and read back as it was written."""
+
+from typing import Any
+
+from controller.api import ModelDeploymentSpec
+from controller.resources import deployment as deployments
+from controller.resources.identity import Owner
+from controller.rollout import Word
+from tests.unit.controller.factories import model, pod_settings
+
+OWNER = Owner(namespace="team", name="fraud", uid="u")
+
+
+def spec(**fields: Any) -> ModelDeploymentSpec:
+    return ModelDeploymentSpec.model_validate({"model": {"name": "fraud", "alias": "champion"}, **fields})
+
+
+def template(**fields: Any) -> dict[str, Any]:
+    return deployments.pod_template(OWNER, spec(**fields), model(3), 7, pod_settings())
+
+
+def test_a_rollout_is_read_back_as_it_was_written() -> None:
+    word = Word(request="fraud@champion", retry="x")
+    annotations = deployments.word_annotations(word, "hash", held=True, change_cause="why")
+    body = deployments.deployment(OWNER, spec(), template(), annotations)
+    found = deployments.read_rollout(body)
+    assert found is not None
+    assert (found.number, found.model, found.word, found.inputs, found.held) == (7, model(3), word, "hash", True)
+
+
+def test_a_template_of_somebody_else_is_no_rollout() -> None:
+    assert deployments.read_rollout({"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}) is None
+
+
+def test_every_container_is_restricted_and_bounded() -> None:
+    pod = template()["spec"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod["automountServiceAccountToken"] is False
+    for container in (*pod["initContainers"], *pod["containers"]):
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"]
+        assert not security["allowPrivilegeEscalation"]
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert "runAsUser" not in security  # OpenShift assigns it
+        assert container["resources"]
+
+
+def test_no_pod_is_taken_away_before_another_is_ready() -> None:
+    body = deployments.deployment(OWNER, spec(), template(), {})
+    assert body["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+def test_what_the_spec_says_of_resources_is_taken_whole() -> None:
+    (container,) = template(resources={"limits": {"memory": "2Gi"}})["spec"]["containers"]
+    assert container["resources"] == {"limits": {"memory": "2Gi"}}
+
+
+def test_only_what_pods_see_changes_the_hash_of_the_inputs() -> None:
+    assert deployments.inputs(spec()) == deployments.inputs(spec(replicas=5, service={"port": 81}))
+    assert deployments.inputs(spec()) != deployments.inputs(spec(resources={"limits": {"cpu": "1"}}))
+
+
+def test_the_template_has_the_same_shape_for_every_version() -> None:
+    """Fields that only one version had could not be taken away by others who apply; values alone differ."""
+
+    def shape(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: shape(each) for key, each in value.items()}
+        return [shape(each) for each in value] if isinstance(value, list) else type(value)
+
+    other = deployments.pod_template(OWNER, spec(), model(4, run_id="", verified="Loaded"), 8, pod_settings())
+    assert shape(template()) == shape(other)
