@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator
 
 import prometheus_client
@@ -66,6 +67,7 @@ async def _load(pod: Pod) -> Serving:
             from server.loading import load  # brings scikit-learn, which takes longer than all the rest
 
             outcome: Serving | Exception = load(pod.settings, pod.metrics)
+            _ignore_warnings()
         except Exception as e:
             outcome = e
         with contextlib.suppress(RuntimeError):  # the loop is gone, and so is the wish for a model
@@ -73,6 +75,13 @@ async def _load(pod: Pod) -> Serving:
 
     threading.Thread(target=work, name="load", daemon=True).start()
     return await loaded
+
+
+def _ignore_warnings() -> None:
+    """Loading has logged what there was. Now one filter is better than the dozen that libraries add: scikit-learn copies
+    them all for every tree of a forest, which takes as long as the trees do."""
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
 
 
 async def _drain(pod: Pod, stop: asyncio.Event) -> None:

@@ -56,8 +56,8 @@ class Settings(_Told):
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
     drain_seconds: Seconds = 5
     """How long a pod that must go still answers, so that every load balancer has noticed."""
-    threads: Annotated[int, Field(ge=1, le=256)] = 2
-    """How many predictions run at once."""
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """How many predictions run at once. scikit-learn holds Python's lock for most of one, so more answer less."""
     max_waiting: Annotated[int, Field(ge=0)] = 128
     """How many requests may wait for a thread. The next one is told at once to try elsewhere."""
     fetch_timeout_seconds: Seconds = 300
