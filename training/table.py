@@ -76,6 +76,7 @@ def checked(raw: Raw, settings: RunSettings) -> Table:
         columns.append(column)
     features = pd.DataFrame(cells)
     _in_ranges(features, columns, where, settings)
+    _enough_of_each(labels, where, settings)
     return Table(
         all=Part(features=features, labels=labels),
         columns=tuple(columns),
@@ -133,7 +134,7 @@ def _quoted(names: Sequence[str], between: str) -> str:
 
 
 def _labels(cells: pd.Series, where: Where, reader: Reader, settings: RunSettings) -> Labels:
-    """The classes, fit for a stratified split and for as many folds as are asked for."""
+    """The classes, as whole numbers, truth values or texts."""
     name = settings.target
     missing = cells.isna().to_numpy()
     if missing.any():
@@ -154,11 +155,11 @@ def _labels(cells: pd.Series, where: Where, reader: Reader, settings: RunSetting
         labels = labels.astype("int64")
     elif column.kind == "string":
         labels = labels.astype(object)
-    _enough_of_each(labels, where, settings)
     return labels
 
 
 def _enough_of_each(labels: Labels, where: Where, settings: RunSettings) -> None:
+    """At least two classes, each fit for a stratified split and for as many folds as are asked for."""
     name = settings.target
     classes, first, counts = np.unique(labels, return_index=True, return_counts=True)
     if len(classes) == 1:
@@ -168,8 +169,10 @@ def _enough_of_each(labels: Labels, where: Where, settings: RunSettings) -> None
             f'The target column "{name}" has {len(classes)} different numbers, so it looks like a quantity. '
             "Predicting quantities (regression) comes later; this trains classifiers."
         )
-    # Each fold needs a row of each class, and so does the test part.
-    least = math.ceil(max(settings.folds / (1 - settings.test_size), 1 / settings.test_size))
+    # Each fold needs a row of each class, and so does the test part; shares are rounded down.
+    rows = len(labels)
+    tests = math.ceil(settings.test_size * rows)
+    least = max(math.ceil(settings.folds * rows / max(rows - tests, 1)), math.ceil(rows / tests))
     rarest = int(np.argmin(counts))
     if counts[rarest] < least:
         raise InputError(

@@ -76,11 +76,18 @@ def test_many_different_numbers_are_a_quantity() -> None:
     assert "has 101 different numbers, so it looks like a quantity" in complaint(frame)
 
 
-def test_the_smallest_class_that_is_said_to_be_enough_is_enough() -> None:
-    with np.errstate(all="raise"):
-        parts = split(table(numbers().assign(churn=[1] * 7 + [0] * 53)), settings())
-    assert (parts.train.labels.sum(), parts.test.labels.sum()) == (6, 1)
-    assert "has 6 of class 1" in complaint(numbers().assign(churn=[1] * 6 + [0] * 54))
+@pytest.mark.parametrize(("rows", "test_size", "folds"), [(60, 0.2, 5), (21, 0.5, 3), (97, 0.33, 4), (50, 0.1, 2)])
+def test_as_many_of_a_class_as_are_asked_for_are_enough(rows: int, test_size: float, folds: int) -> None:
+    changes = {"test_size": test_size, "folds": folds}
+
+    def frame(rare: int) -> pd.DataFrame:
+        return numbers(rows).assign(churn=[1] * rare + [0] * (rows - rare))
+
+    least = int(complaint(frame(1), **changes).split("at least ")[1].split()[0])
+    assert f"has {least - 1} of class 1" in complaint(frame(least - 1), **changes)
+    parts = split(table(frame(least), **changes), settings(**changes))
+    assert parts.train.labels.sum() >= folds
+    assert parts.test.labels.sum() >= 1
 
 
 def test_a_table_needs_rows_and_features() -> None:
@@ -90,7 +97,13 @@ def test_a_table_needs_rows_and_features() -> None:
 
 
 def test_three_rows_are_too_few() -> None:
-    assert "need at least 7 of each class" in complaint(customers()[:3])
+    assert "need at least 8 of each class" in complaint(customers()[:3])
+
+
+def test_a_mistake_in_a_cell_is_told_before_the_rows_are_counted() -> None:
+    frame = customers(3).astype({"age": object})
+    frame.loc[1, "age"] = "old"
+    assert 'Column "age", row 2: "old" is no number' in complaint(frame)
 
 
 def test_a_declared_range_is_kept_to() -> None:
