@@ -14,11 +14,13 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from server import wire
 from server.app import create_app
 from server.management import create_management
 from server.metrics import Metrics
 from server.pod import Pod, Serving
 from server.settings import Settings
+from server.stamp import identity
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the load balancers and clients that matter keep an idle connection, so that they close it, not we."""
@@ -38,7 +40,9 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    async with _listening(create_management(pod), settings.management_port), _listening(create_app(pod), settings.port):
+    spoken = wire.protocol(identity(settings))
+    management = _listening(create_management(pod), settings.management_port, spoken)
+    async with management, _listening(create_app(pod), settings.port, spoken):
         stopped = asyncio.create_task(stop.wait())
         loading = asyncio.create_task(_load(pod))
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,11 +108,11 @@ class _Listener(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _listening(app: ASGIApp, port: int) -> AsyncIterator[None]:
+async def _listening(app: ASGIApp, port: int, spoken: type[asyncio.Protocol]) -> AsyncIterator[None]:
     """An application on a port; at the end, what is in flight is finished."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=spoken,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import logs
 from server.pod import Pod
+from server.settings import Settings
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -20,10 +21,7 @@ class Stamp:
     def __init__(self, app: ASGIApp, pod: Pod) -> None:
         self._app = app
         self._pod = pod
-        self._model = [
-            (b"x-model-version", pod.settings.model.version.encode("latin-1", "replace")),
-            (b"x-model-digest", pod.settings.model.digest.encode()),
-        ]
+        self._model = identity(pod.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -49,6 +47,12 @@ class Stamp:
             log.exception("unexpected error", extra={"path": scope["path"]})
             if not started:
                 raise
+
+
+def identity(settings: Settings) -> list[tuple[bytes, bytes]]:
+    """The headers that say which model this is."""
+    version = settings.model.version.encode("latin-1", "replace")
+    return [(b"x-model-version", version), (b"x-model-digest", settings.model.digest.encode())]
 
 
 def _request_id(scope: Scope) -> bytes:

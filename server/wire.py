@@ -1,0 +1,74 @@
+"""Two corrections to uvicorn's HTTP/1.1: what asks for another protocol is still answered, and so is what is no HTTP."""
+
+import json
+import uuid
+from collections.abc import Sequence
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+NOT_REPLAYED = (b"connection", b"upgrade", b"http2-settings")
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection. Java's HTTP client offers HTTP/2 with its first request; the parser takes that for the end of HTTP and
+    drops the body. An offer may be ignored, so here the request is parsed again without it."""
+
+    identity: Sequence[tuple[bytes, bytes]] = ()
+    """What even the answer to garbage carries."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has arrived."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as e:
+            if self.parser.get_method() == b"CONNECT":
+                self.send_400_response("This server is no proxy.")
+                return
+            again = self._head() + data[e.args[0] :]
+            self.parser = httptools.HttpRequestParser(self)
+            self.data_received(again)
+        except httptools.HttpParserError:
+            self.send_400_response("This is not HTTP/1.1.")
+
+    def on_headers_complete(self) -> None:
+        """Start answering, unless the same request comes again at once."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what no route will ever see, in the form of every other error."""
+        content = json.dumps({"error": {"type": "InvalidRequest", "message": msg, "details": []}}).encode()
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+            (b"connection", b"close"),
+            *self.identity,
+            (b"x-request-id", uuid.uuid4().hex.encode()),
+        ]
+        self.transport.write(b"".join([STATUS_LINE[400], *map(_line, headers), b"\r\n", content]))
+        self.transport.close()
+
+    def _head(self) -> bytes:
+        """The request line and the headers without the offer."""
+        close = any(name == b"connection" and b"close" in value.lower() for name, value in self.headers)
+        kept = [header for header in self.headers if header[0] not in NOT_REPLAYED]
+        if close:
+            kept.append((b"connection", b"close"))
+        return b"".join([self.parser.get_method(), b" ", self.url, b" HTTP/1.1\r\n", *map(_line, kept), b"\r\n"])
+
+
+def protocol(identity: Sequence[tuple[bytes, bytes]]) -> type[Protocol]:
+    """The protocol for one model."""
+    return type("ModelProtocol", (Protocol,), {"identity": tuple(identity)})
+
+
+def _line(header: tuple[bytes, bytes]) -> bytes:
+    return header[0] + b": " + header[1] + b"\r\n"
