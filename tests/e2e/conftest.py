@@ -1,0 +1,36 @@
+"""The real thing: a cluster, MLflow on it, the operator by its chart. A cluster that was there is left as it was found."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clusters.provider import chosen
+from tests.clusters.settings import Settings
+from tests.e2e.team import Team
+from tests.installation import Installation, prepare
+from tests.kubernetes import Kubernetes
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Installation]:
+    provider = chosen(Settings.read())
+    found = provider.running()
+    yield prepare()
+    if not found:
+        provider.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(installation: Installation) -> Kubernetes:
+    return installation.cluster
+
+
+@pytest.fixture(scope="module")
+def team(installation: Installation, request: pytest.FixtureRequest) -> Iterator[Team]:
+    """A namespace for each test module, gone afterwards."""
+    namespace = "e2e-" + request.module.__name__.rsplit("_", 1)[-1]
+    cluster = installation.cluster
+    cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found")
+    installation.make_namespace(namespace)
+    yield Team(installation, namespace)
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -1,0 +1,147 @@
+"""What a team does with its namespace: train, apply, look, change its mind."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sklearn.datasets import load_breast_cancer
+
+from tests.installation import CHECKOUT, Installation
+from tests.kubernetes import CommandFailedError, Kubernetes, Object, until
+from tests.traffic import Traffic, traffic
+
+NAME = "breast-cancer"
+RATE = 50
+
+
+@dataclass
+class Team:
+    """A namespace, and a registered model of the same name, so that test modules do not meet in MLflow."""
+
+    installation: Installation
+    namespace: str
+
+    @property
+    def cluster(self) -> Kubernetes:
+        return self.installation.cluster
+
+    @cached_property
+    def example(self) -> dict[str, float]:
+        table = load_breast_cancer()
+        return {str(name): float(value) for name, value in zip(table.feature_names, table.data[0], strict=True)}
+
+    # --- MLflow -------------------------------------------------------------------------------------------------------
+    def train(self, *arguments: str, alias: str = "champion") -> str:
+        """Train and register a version under the alias; its number."""
+        self.installation.train("--name", self.namespace, "--alias", alias, *arguments)
+        with self.installation.mlflow() as address:
+            url = f"{address}/api/2.0/mlflow/registered-models/alias?name={self.namespace}&alias={alias}"
+            with urllib.request.urlopen(url, timeout=30) as response:
+                return str(json.load(response)["model_version"]["version"])
+
+    def register_odd(self, kind: str) -> str:
+        """Register a version that something is wrong with; its number."""
+        with self.installation.mlflow() as address:
+            command = [sys.executable, "-m", "tests.e2e.odd_models", kind, "--name", self.namespace, "--tracking-uri", address]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
+        if done.returncode:
+            raise CommandFailedError(command, done.returncode, done.stdout + done.stderr)
+        return done.stdout.split()[-1]
+
+    def move_alias(self, version: str, alias: str = "champion") -> None:
+        with self.installation.mlflow() as address:
+            body = json.dumps({"name": self.namespace, "alias": alias, "version": version}).encode()
+            request = urllib.request.Request(
+                f"{address}/api/2.0/mlflow/registered-models/alias", body, {"Content-Type": "application/json"}
+            )
+            urllib.request.urlopen(request, timeout=30).close()
+
+    # --- kubectl ------------------------------------------------------------------------------------------------------
+    def kubectl(self, *arguments: str, **options: Any) -> str:
+        return self.cluster.kubectl(*arguments, "-n", self.namespace, **options)
+
+    def apply(self, name: str = NAME, **spec: Any) -> None:
+        resource = {
+            "apiVersion": "mlserving.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"model": {"name": self.namespace, "alias": "champion"}, **spec},
+        }
+        self.cluster.apply(json.dumps(resource))
+
+    def patch(self, spec: dict[str, Any], name: str = NAME) -> None:
+        self.kubectl("patch", f"mdep/{name}", "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def ask_for(self, version: str, name: str = NAME) -> None:
+        self.patch({"model": {"version": int(version), "alias": None}}, name)
+
+    def follow(self, alias: str = "champion", name: str = NAME) -> None:
+        self.patch({"model": {"version": None, "alias": alias}}, name)
+
+    def undo(self, *arguments: str, name: str = NAME) -> None:
+        self.kubectl("rollout", "undo", f"deployment/{name}", *arguments)
+
+    def retry(self, name: str = NAME) -> None:
+        """The command that status shows to a person."""
+        command = next(
+            line for line in self.condition("Ready", name)["message"].split(": ") if line.startswith("kubectl annotate")
+        )
+        subprocess.run(
+            ["bash", "-c", command.replace("kubectl", self.cluster.kubectl_binary, 1)],
+            check=True,
+            capture_output=True,
+            env={"KUBECONFIG": str(self.cluster.kubeconfig), "PATH": "/usr/bin:/bin"},
+        )
+
+    # --- what they see ------------------------------------------------------------------------------------------------
+    def resource(self, name: str = NAME) -> Object:
+        return self.cluster.get("modeldeployment", name, self.namespace) or {}
+
+    def status(self, name: str = NAME) -> Object:
+        found: Object = self.resource(name).get("status", {})
+        return found
+
+    def condition(self, kind: str, name: str = NAME) -> Object:
+        conditions = self.status(name).get("conditions", [])
+        return next((found for found in conditions if found["type"] == kind), {})
+
+    def ready(self, name: str = NAME) -> tuple[str, str]:
+        """Status and reason of the Ready condition."""
+        found = self.condition("Ready", name)
+        return found.get("status", ""), found.get("reason", "")
+
+    def serving(self, name: str = NAME) -> str:
+        return str(self.status(name).get("serving", {}).get("version", ""))
+
+    def until_serving(self, version: str, reason: str = "Serving", name: str = NAME) -> None:
+        """Wait until `version` alone serves and Ready is True for that reason."""
+        until(
+            f"{name} serves version {version} ({reason})",
+            lambda: (self.serving(name), *self.ready(name)) == (version, "True", reason) or None,
+            180,
+        )
+
+    def until_ready_is(self, status: str, reason: str, name: str = NAME) -> None:
+        until(f"{name} has Ready={status} {reason}", lambda: self.ready(name) == (status, reason) or None, 120)
+
+    def predict(self, body: dict[str, Any] | None = None, name: str = NAME) -> Object:
+        with self.cluster.forwarded(f"service/{name}", 80, self.namespace) as address:
+            request = urllib.request.Request(
+                f"{address}/predict", json.dumps(body or self.example).encode(), {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=30) as response:
+                answer: Object = json.load(response)
+                return answer
+
+    @contextmanager
+    def load(self, name: str = NAME) -> Iterator[Traffic]:
+        """50 requests a second through the Service, from a pod."""
+        url = f"http://{name}/predict"
+        with traffic(self.cluster, self.namespace, url, self.example, self.installation.server_image, RATE) as running:
+            yield running
