@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.clusters import binaries
+from tests.clusters import binaries, images
 from tests.clusters.local.cluster import Local
 from tests.clusters.progress import Trouble, say
 from tests.clusters.provider import chosen
@@ -39,6 +39,15 @@ def up(settings: Settings, _: argparse.Namespace) -> None:
 def down(settings: Settings, _: argparse.Namespace) -> None:
     with _alone(settings):
         chosen(settings).stop()
+
+
+def build_images(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Prints the name that each image has in the cluster; the local name, while there is no cluster."""
+    built = images.build(settings, arguments.names)
+    provider = chosen(settings)
+    names = provider.load_images(built) if provider.running() else {image.name: image.name for image in built}
+    for name in names.values():
+        print(name)
 
 
 def status(settings: Settings, _: argparse.Namespace) -> None:
@@ -97,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("up", up, "start the cluster, or find it running")
     verb("down", down, "end the cluster and remove all of it")
     verb("status", status, "say what runs")
+    choice = verb("images", build_images, "build the images that changed, and load them into the cluster if one runs")
+    choice.add_argument("names", nargs="*", choices=[[], *(recipe.name for recipe in images.RECIPES)])
     verb("tool", tool, "build a tool (helm, kubectl, kind, ...) and print its path").add_argument("name")
     for name in ("stop", "start", "restart"):
         verb(name, component, f"{name} one component of a local cluster").add_argument("name", metavar="COMPONENT")

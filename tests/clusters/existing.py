@@ -39,6 +39,9 @@ class Existing:
     def stop(self) -> None:
         """Nothing was started, so nothing is ended."""
 
+    def running(self) -> bool:
+        return True
+
     def status(self) -> str:
         return f"existing: {self.settings.given_kubeconfig}, images through {self.settings.registry}"
 

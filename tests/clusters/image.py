@@ -11,3 +11,6 @@ class Image:
 
     archive: Path
     """An archive that `docker load`, `ctr images import` and `kind load image-archive` read."""
+
+    key: str = ""
+    """Names everything that it was made of; what was loaded under this key need not be loaded again."""

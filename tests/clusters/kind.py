@@ -23,7 +23,7 @@ class Kind:
         self.configuration = settings.checkout / "manifests" / "kind.yaml"
 
     def start(self) -> Path:
-        if self.cluster not in self._kind("get", "clusters").split():
+        if not self.running():
             self.settings.state.mkdir(exist_ok=True)
             with step(f"creating the kind cluster {self.cluster}"):
                 self._kind("create", "cluster", "--config", str(self.configuration), "--wait", "120s", *self._where())
@@ -40,9 +40,11 @@ class Kind:
         self._kind("delete", "cluster", *self._where())
         shutil.rmtree(self.settings.state, ignore_errors=True)
 
+    def running(self) -> bool:
+        return self.cluster in self._kind("get", "clusters").split()
+
     def status(self) -> str:
-        running = self.cluster in self._kind("get", "clusters").split()
-        return f"kind: {self.cluster} {'is running' if running else 'is not running'}"
+        return f"kind: {self.cluster} {'is running' if self.running() else 'is not running'}"
 
     def _where(self) -> tuple[str, ...]:
         return ("--name", self.cluster, "--kubeconfig", str(self.settings.kubeconfig))

@@ -24,13 +24,16 @@ class Provider(Protocol):
     def stop(self) -> None:
         """Take away everything that start() made."""
 
+    def running(self) -> bool:
+        """Whether there is a cluster that images can be loaded into."""
+
     def status(self) -> str:
         """What there is, in a few lines for a person."""
 
 
 def chosen(settings: Settings) -> Provider:
     """The provider for this machine: what was asked for, else what exists, else kind, else the machine itself."""
-    providers = {"existing": Existing, "kind": Kind, "local": Local}
+    providers: dict[str, type[Existing] | type[Kind] | type[Local]] = {"existing": Existing, "kind": Kind, "local": Local}
     if settings.wanted:
         if settings.wanted not in providers:
             raise Trouble(f"CLUSTER_PROVIDER={settings.wanted} is not known; there are {', '.join(providers)}.")

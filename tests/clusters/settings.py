@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,9 @@ class Settings:
 
     wanted: str | None = None
     """CLUSTER_PROVIDER: `local`, `kind` or `existing`, for who does not want it to be found out."""
+
+    base_image: str | None = None
+    """BASE_IMAGE: what our images are built on, where it is not the public Python image."""
 
     @property
     def state(self) -> Path:
@@ -48,8 +51,9 @@ class Settings:
             given_kubeconfig=Path(given) if given else None,
             registry=environment.get("REGISTRY") or None,
             wanted=environment.get("CLUSTER_PROVIDER") or None,
+            base_image=environment.get("BASE_IMAGE") or None,
         )
         if settings.given_kubeconfig and settings.given_kubeconfig.absolute() == settings.kubeconfig:
             # Somebody exported the kubeconfig of our own cluster, as the demo suggests at its end.
-            return cls(cache=settings.cache, registry=settings.registry, wanted=settings.wanted)
+            return replace(settings, given_kubeconfig=None)
         return settings

@@ -73,13 +73,20 @@ class Local:
 
     def load_images(self, images: Sequence[Image]) -> dict[str, str]:
         for image in images:
-            with image.archive.open("rb") as content:
-                command = self.node.enter(["ctr", "--address", SOCKET, "--namespace", "k8s.io", "images", "import", "-"])
-                environment = {"PATH": SYSTEM_PATH}
-                result = subprocess.run(command, env=environment, stdin=content, capture_output=True, text=True, check=False)
-            if result.returncode:
-                raise Trouble(f"{image.name} could not be imported: {result.stderr.strip()[-500:]}")
+            loaded = self.node.home / "images" / image.name.replace("/", "_")
+            if not image.key or not loaded.exists() or loaded.read_text() != image.key:
+                self._import(image)
+                loaded.parent.mkdir(exist_ok=True)
+                _replace(loaded, image.key.encode(), mode=0o644)
         return {image.name: image.name for image in images}
+
+    def _import(self, image: Image) -> None:
+        command = self.node.enter(["ctr", "--address", SOCKET, "--namespace", "k8s.io", "images", "import", "-"])
+        with step(f"loading {image.name} into the cluster"), image.archive.open("rb") as content:
+            environment = {"PATH": SYSTEM_PATH}
+            result = subprocess.run(command, env=environment, stdin=content, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise Trouble(f"{image.name} could not be imported: {result.stderr.strip()[-500:]}")
 
     def stop_component(self, name: str) -> None:
         self.node.stop(self._component(name).name)
@@ -88,6 +95,9 @@ class Local:
         component = self._component(name)
         if component.name not in self.node.running():
             self._launch(component)
+
+    def running(self) -> bool:
+        return self.node.pid() is not None
 
     def answers(self) -> bool:
         """Whether everything runs and the API server says that it is ready."""

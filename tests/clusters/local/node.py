@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tests.clusters.local.machine import cgroup_roots
@@ -23,6 +24,8 @@ INSIDE = Path("/mnt")
 
 TOOLS_INSIDE = Path("/media")
 """Where the node sees the cache of built tools."""
+
+UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork")
 
 SETUP = """
 set -eu
@@ -77,8 +80,7 @@ class Node:
             (root / self.cgroup).mkdir(exist_ok=True)
         log = (self.home / "logs" / "node.log").open("ab")
         subprocess.Popen(
-            ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork"]
-            + ["bash", "-c", SETUP, "node", str(self.first), str(self.home), str(tools), services],
+            [*UNSHARE, "bash", "-c", SETUP, "node", str(self.first), str(self.home), str(tools), services],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -150,7 +152,7 @@ class Node:
         """Kill the first process, and with it everything in the node; then remove its cgroup."""
         wait_for("The end of the node", self._gone, seconds=60)
         for root in cgroup_roots():
-            wait_for(f"The end of the cgroup {root / self.cgroup}", lambda r=root: self._cgroup_gone(r), seconds=60)
+            wait_for(f"The end of the cgroup {root / self.cgroup}", partial(self._cgroup_gone, root), seconds=60)
 
     def _gone(self) -> bool:
         """Kill what is left of the node, also the shell that was still setting it up; true when nothing was."""
@@ -185,6 +187,6 @@ def _processes() -> list[tuple[int, list[str]]]:
 
 def _pid_namespace(pid: int) -> str | None:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return None
