@@ -11,7 +11,7 @@ from server.artifact import Answer, Record
 from tests.unit.training.factories import customers, settings, table, with_gaps
 from training import evidence
 from training.pipeline import fit
-from training.table import split
+from training.table import Part, split
 
 
 def test_the_example_has_a_row_of_each_class_and_is_json() -> None:
@@ -58,6 +58,8 @@ def test_bounds_are_those_of_the_training_part() -> None:
 
 def test_the_record_names_the_data() -> None:
     found = table(customers())
-    record = evidence.record(found, found.all, Answer(predictions=["no"]), settings())
+    train = Part(features=found.all.features[:10], labels=found.all.labels[:10])
+    record = evidence.record(found, train, Answer(predictions=["no"]), settings())
     assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4}
+    assert record.bounds == evidence.bounds(train, found.columns, settings())
     assert (record.format, record.target) == (1, "churn")
