@@ -1,6 +1,7 @@
 """Where a cluster comes from: one small interface, three ways, and the choice between them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -43,3 +44,16 @@ def chosen(settings: Settings) -> Provider:
     if (settings.state / "node").exists():  # begun as local before: an engine that has come up since does not change it
         return Local(settings)
     return Kind(settings) if engine_can_run_nodes() else Local(settings)
+
+
+@contextmanager
+def borrowed(settings: Settings) -> Iterator[Provider]:
+    """A cluster that is up, for as long as a test needs it: left running where it was, ended where it was not."""
+    provider = chosen(settings)
+    found = provider.running()
+    provider.start()
+    try:
+        yield provider
+    finally:
+        if not found:
+            provider.stop()

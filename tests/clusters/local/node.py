@@ -78,16 +78,10 @@ class Node:
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         for root in cgroup_roots():
             (root / self.cgroup).mkdir(exist_ok=True)
-        log = (self.home / "logs" / "node.log").open("ab")
-        subprocess.Popen(
-            [*UNSHARE, "bash", "-c", SETUP, "node", str(self.first), str(self.home), str(tools), services],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={"PATH": SYSTEM_PATH},
-        )
-        hint = f"See {log.name}."
+        log = self.home / "logs" / "node.log"
+        setup = ["bash", "-c", SETUP, "node", str(self.first), str(self.home), str(tools), services]
+        _spawn(["setsid", "--fork", *UNSHARE, *setup], log, {"PATH": SYSTEM_PATH})
+        hint = f"See {log}."
         wait_for("The node's first process", lambda: self.pid() is not None, seconds=30, hint=hint)
         return self.pid() or 0
 
@@ -108,15 +102,8 @@ class Node:
 
     def launch(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a long-lived process in the node; it belongs to the node's first process from then on."""
-        with (self.home / "logs" / f"{name}.log").open("ab") as log:
-            subprocess.run(
-                self.enter(["setsid", "--fork", *command]),
-                env={"PATH": SYSTEM_PATH, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                check=True,
-            )
+        log = self.home / "logs" / f"{name}.log"
+        _spawn(self.enter(["setsid", "--fork", *command]), log, {"PATH": SYSTEM_PATH, **environment})
 
     def running(self) -> dict[str, int]:
         """Every process in the node by the name of its program."""
@@ -172,6 +159,19 @@ class Node:
             with contextlib.suppress(OSError):  # busy while the kernel still buries what was in it
                 Path(folder).rmdir()
         return not top.exists()
+
+
+def _spawn(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    """Run a command that starts what outlives us, with its output in a file."""
+    with log.open("ab") as output:
+        subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=True,
+        )
 
 
 def _processes() -> list[tuple[int, list[str]]]:

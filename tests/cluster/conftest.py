@@ -1,0 +1,50 @@
+"""The cluster itself under test: with whatever provider this machine has, and a pod image of one program."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.pods import BUSYBOX, Workloads
+from tests.clusters import archive, binaries, packages
+from tests.clusters.image import Image
+from tests.clusters.provider import Provider, borrowed
+from tests.clusters.settings import Settings
+from tests.kubernetes import Kubernetes
+
+NAMESPACE = "cluster-test"
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    return Settings.read()
+
+
+@pytest.fixture(scope="session")
+def provider(settings: Settings) -> Iterator[Provider]:
+    with borrowed(settings) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    packages.ensure({"/usr/share/doc/busybox-static": "busybox-static"})
+    target = tmp_path_factory.mktemp("busybox") / "busybox.tar"
+    archive.write(target, BUSYBOX, {"/bin/busybox": Path("/bin/busybox")}, ["/bin/busybox"])
+    return Image(name=BUSYBOX, archive=target)
+
+
+@pytest.fixture(scope="session")
+def cluster(settings: Settings, provider: Provider) -> Kubernetes:
+    return Kubernetes(provider.start(), str(binaries.binary(settings, "kubectl")))
+
+
+@pytest.fixture(scope="session")
+def workloads(cluster: Kubernetes, provider: Provider, busybox: Image) -> Iterator[Workloads]:
+    """A web server and a busy deployment in a namespace under restricted pod security, gone afterwards."""
+    image = provider.load_images([busybox])[BUSYBOX]
+    workloads = Workloads(cluster, NAMESPACE, image)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    workloads.create()
+    yield workloads
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
