@@ -65,3 +65,12 @@ images: venv  ## build the images, and load them into the cluster where one runs
 
 cluster-test: venv  ## the cluster and the images themselves, on a real API server and a real Docker engine
 	$(PYTEST) tests/cluster
+
+# --- the whole road ---------------------------------------------------------------------------------------------------
+demo: venv  ## the main job on a fresh machine: from a table of data to predictions from a cluster
+	@$(PY) -m tests.demo
+
+e2e: venv  ## the journey of a model, on the real cluster
+	$(PYTEST) tests/e2e
+
+.PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e

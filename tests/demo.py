@@ -62,7 +62,7 @@ def tell(story: Story) -> Account:
     with story.step("MLflow on the cluster"):
         install_mlflow(cluster, names)
     begin_anew(installation)
-    with story.step("train version 1: a forest of 100 trees"):
+    with story.step("train a first version: 100 trees"):
         first = train(installation, "--trees", "100", "--max-depth", "10")
     with story.step("helm install of the operator"):
         install_operator(cluster, names, keys)
@@ -74,14 +74,14 @@ def tell(story: Story) -> Account:
         say(f"    POST /predict answers {predict(cluster)}")
     with traffic(cluster, NAMESPACE, f"http://{NAME}/predict", example(), installation.server_image, RATE) as load:
         say(f"    from here on, {RATE} requests a second come through the Service")
-        with story.step("train version 2, which moves the alias; the operator follows"):
+        with story.step("train a second version, which moves the alias; the operator follows"):
             second = train(installation, "--trees", "50", "--max-depth", "5", "--seed", "7")
             answers_alone(cluster, second)
         show(cluster)
         with story.step(f"kubectl rollout undo: version {first} is back, and stays"):
             cluster.kubectl("rollout", "undo", f"deployment/{NAME}", "-n", NAMESPACE)
             answers_alone(cluster, first)
-            stays(cluster, load, first)
+            stays(load, first)
         show(cluster)
         say(f"    {condition(cluster, 'Ready')['message']}")
         with story.step(f"go on: spec.model.version {second}"):
@@ -144,15 +144,25 @@ def answers_alone(cluster: Kubernetes, version: str) -> None:
     until(f"version {version} serves", seen, 180)
 
 
-def stays(cluster: Kubernetes, load: Traffic, version: str) -> None:
-    """Watch for a while that every answer is of `version`."""
+def stays(load: Traffic, version: str) -> None:
+    """Watch for a while that every answer is of `version`, once the pods of the other one have said their last word."""
+    until(f"answers of version {version} alone", lambda: set(answers(load, RATE)) == {version}, 60)
+    others = answers(load, RATE * WATCHED_SECONDS)
+    if set(others) != {version}:
+        raise Trouble(f"version {version} did not stay: these answered: {others}")
+
+
+def answers(load: Traffic, count: int) -> dict[str, int]:
+    """The next `count` answers, by version."""
     before = load.account()
-    watched = RATE * WATCHED_SECONDS
-    until("the answers of the watch", lambda: load.account().answered >= before.answered + watched, 60)
-    after = load.account()
-    others = {other: count - before.versions.get(other, 0) for other, count in after.versions.items() if other != version}
-    if any(others.values()):
-        raise Trouble(f"version {version} did not stay: {others} answers came from another version")
+
+    def enough() -> Account | None:
+        now = load.account()
+        return now if now.answered >= before.answered + count else None
+
+    after = until(f"{count} answers", enough, 60)
+    more = {version: number - before.versions.get(version, 0) for version, number in after.versions.items()}
+    return {version: number for version, number in more.items() if number}
 
 
 def resource(cluster: Kubernetes) -> Object:
