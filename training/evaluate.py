@@ -1,6 +1,6 @@
 """How good a classifier is: over folds of the training part, then once on the test part that nothing else touched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,10 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from training.columns import Column
-from training.pipeline import fit
 from training.settings import RunSettings
-from training.table import Part
+from training.table import Part, Split
 
 Scores: TypeAlias = dict[str, float]
 
@@ -25,18 +23,17 @@ class Spread:
     std: float
 
 
-def cross_validate(part: Part, columns: Sequence[Column], settings: RunSettings) -> dict[str, Spread]:
-    """Each fold judges a pipeline that was trained on the others."""
-    folds = StratifiedKFold(settings.folds, shuffle=True, random_state=settings.seed)
-    scores = [
-        evaluate(fit(_rows(part, train), columns, settings), _rows(part, judge))
-        for train, judge in folds.split(part.features, part.labels)
-    ]
-    return {
-        metric: Spread(mean=float(np.mean(values)), std=float(np.std(values)))
-        for metric in scores[0]
-        if (values := [score[metric] for score in scores])
-    }
+def folds(part: Part, settings: RunSettings) -> Iterator[Split]:
+    """Each part of the training rows once to judge by, with the others to train on."""
+    stratified = StratifiedKFold(settings.folds, shuffle=True, random_state=settings.seed)
+    for train, judge in stratified.split(part.features, part.labels):
+        yield Split(train=_rows(part, train), test=_rows(part, judge))
+
+
+def spread(scores: Sequence[Scores]) -> dict[str, Spread]:
+    """Each metric over all folds."""
+    values = {metric: [score[metric] for score in scores] for metric in scores[0]}
+    return {metric: Spread(mean=float(np.mean(those)), std=float(np.std(those))) for metric, those in values.items()}
 
 
 def evaluate(pipeline: Pipeline, part: Part) -> Scores:

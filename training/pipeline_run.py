@@ -1,12 +1,12 @@
 """The story of a training run: from a table of data to a registered version. Reads top to bottom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from training.data import load
-from training.evaluate import Scores, Spread, cross_validate, evaluate, positive_class
+from training.evaluate import Scores, Spread, evaluate, folds, positive_class, spread
 from training.pipeline import fit
 from training.settings import RunSettings
 from training.table import checked, split
@@ -25,7 +25,7 @@ class Outcome:
     """What there is at the end."""
 
     version: "Version"
-    folds: dict[str, Spread]
+    folds: Mapping[str, Spread]
     test: Scores
     positive: Any
     """The class that precision, recall and F1 are about; None where there are more than two."""
@@ -51,9 +51,11 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         parts = split(table, settings)
         say(f"{len(parts.train.labels)} rows to train on, {len(parts.test.labels)} to test with")
 
-    with step("validate") as say:
-        folds = cross_validate(parts.train, table.columns, settings)
-        say(f"{settings.folds} folds: accuracy {folds['accuracy'].mean:.3f} ± {folds['accuracy'].std:.3f}")
+    scores = []
+    for number, fold in enumerate(folds(parts.train, settings), start=1):
+        with step(f"fold {number}") as say:
+            scores.append(evaluate(fit(fold.train, table.columns, settings), fold.test))
+            say(told(scores[-1]))
 
     with step("fit") as say:
         pipeline = fit(parts.train, table.columns, settings)
@@ -61,11 +63,16 @@ def run(settings: RunSettings, step: Step) -> Outcome:
 
     with step("test") as say:
         test = evaluate(pipeline, parts.test)
-        say(f"accuracy {test['accuracy']:.3f}, F1 {test['f1']:.3f}, ROC AUC {test['roc_auc']:.3f}")
+        say(told(test))
 
     with step("register") as say:
-        candidate = Candidate(table=table, split=parts, pipeline=pipeline, folds=folds, test=test)
+        candidate = Candidate(table=table, split=parts, pipeline=pipeline, folds=spread(scores), test=test)
         version = registry.register(candidate)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))
 
-    return Outcome(version=version, folds=folds, test=test, positive=positive_class(pipeline))
+    return Outcome(version=version, folds=candidate.folds, test=test, positive=positive_class(pipeline))
+
+
+def told(scores: Scores) -> str:
+    """The figures that are looked at first."""
+    return f"accuracy {scores['accuracy']:.3f}, F1 {scores['f1']:.3f}, ROC AUC {scores['roc_auc']:.3f}"

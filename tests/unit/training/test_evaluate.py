@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from tests.unit.training.factories import customers, settings, table
-from training.evaluate import cross_validate, evaluate, positive_class
+from training.evaluate import Scores, Spread, evaluate, folds, positive_class, spread
+from training.pipeline import fit
 from training.table import Part
 
 
@@ -57,19 +58,35 @@ def test_a_class_that_is_never_answered_has_no_precision_and_no_warning() -> Non
     assert evaluate(Answers([0, 1], [[0.9, 0.1]] * 4), part([0, 1, 0, 1]))["precision"] == 0
 
 
-def test_folds_give_mean_and_spread_and_the_same_ones_again() -> None:
-    found = table(customers(100))
-    first = cross_validate(found.all, found.columns, settings())
-    assert first == cross_validate(found.all, found.columns, settings())
-    assert first != cross_validate(found.all, found.columns, settings(seed=7))
-    assert set(first) == {"accuracy", "precision", "recall", "f1", "roc_auc"}
-    assert 0.5 < first["accuracy"].mean <= 1
-    assert 0 < first["accuracy"].std < 0.3
+def over_folds(frame: pd.DataFrame, **changes: Any) -> list[Scores]:
+    found, chosen = table(frame), settings(**changes)
+    return [evaluate(fit(fold.train, found.columns, chosen), fold.test) for fold in folds(found.all, chosen)]
 
 
-def test_no_fold_is_judged_by_what_it_was_trained_on() -> None:
-    """With a text that names each row, a forest that had seen the row would know its random label."""
+def test_folds_judge_each_row_once_by_what_has_not_seen_it() -> None:
+    whole = table(customers(100)).all
+    judged: list[int] = []
+    for fold in folds(whole, settings(folds=4)):
+        assert sorted([*fold.train.features.index, *fold.test.features.index]) == list(range(100))
+        assert abs(np.mean(fold.test.labels == "yes") - np.mean(whole.labels == "yes")) < 0.05
+        judged.extend(fold.test.features.index)
+    assert sorted(judged) == list(range(100))
+
+
+def test_folds_give_the_same_figures_again() -> None:
+    first = over_folds(customers(100))
+    assert first == over_folds(customers(100))
+    assert first != over_folds(customers(100), seed=7)
+    assert len(first) == 5
+    assert set(first[0]) == {"accuracy", "precision", "recall", "f1", "roc_auc"}
+
+
+def test_the_spread_by_hand() -> None:
+    assert spread([{"f1": 0.5}, {"f1": 1.0}]) == {"f1": Spread(mean=0.75, std=0.25)}
+
+
+def test_no_fold_knows_labels_that_are_random() -> None:
+    """With a text that names each row, a forest that had seen the row would know its label."""
     random = np.random.default_rng(0)
     frame = customers(100).assign(plan=[f"p{row}" for row in range(100)], churn=random.permutation(["yes", "no"] * 50))
-    found = table(frame)
-    assert cross_validate(found.all, found.columns, settings(max_depth=100, trees=20))["accuracy"].mean < 0.7
+    assert spread(over_folds(frame, max_depth=100, trees=20))["accuracy"].mean < 0.7
