@@ -27,6 +27,7 @@ CHUNK = 256 * 1024
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 WRONG_ANSWERS = 3
 """So many wrong answers are no accident of one connection or of one peer any more."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 PARTIAL = ".partial-"
 
 log = logging.getLogger(__name__)
@@ -112,8 +113,9 @@ class _Store:
 
 
 def _pause(rounds: int) -> float:
-    """Seconds to wait: half a second, doubled up to ten, and never the same for all pods of a Deployment."""
-    return min(10.0, 0.5 * float(2 ** min(rounds, 10))) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+    """Seconds to wait: doubled each round, and never the same for all pods of a Deployment."""
+    longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2 ** min(rounds, 10)))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 def _manifest(chunks: Iterator[bytes], digest: str) -> bytes:

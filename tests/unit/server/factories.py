@@ -1,0 +1,149 @@
+"""Small real models in MLflow's own format, and what it takes to serve them; each call names only what its test is about."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+import yaml
+from mlflow.models import infer_signature
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+
+from server import manifest, settings
+from server.artifact import METADATA_KEY, Answer, Bounds, Record
+from server.settings import Settings
+
+FOREST_ROW = {"mean radius": 17.99, "mean texture": 10.38, "mean perimeter": 122.8, "mean area": 1001.0}
+"""The first row of the data and of the recorded example."""
+
+MIXED_ROW = {"age": 41, "income": 30_500.5, "plan": "pro", "active": True}
+
+
+def told(directory: Path, **changes: Any) -> Settings:
+    """The settings for a model directory as it is."""
+    return settings.parse({settings.VARIABLE: json.dumps(value(directory, **changes))})
+
+
+def value(directory: Path, **changes: Any) -> dict[str, Any]:
+    """The same as it travels."""
+    model = {"name": "fraud", "version": "3", "digest": manifest.of_directory(directory).digest}
+    return {"model": model, "modelDir": str(directory), **changes}
+
+
+def altered(directory: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a model whose MLmodel says something else."""
+    shutil.copytree(directory, target)
+    path = target / "MLmodel"
+    mlmodel = yaml.safe_load(path.read_text())
+    change(mlmodel)
+    path.write_text(yaml.safe_dump(mlmodel))
+    return target
+
+
+def cancer() -> tuple[pd.DataFrame, pd.Series]:
+    """Real data: four columns are enough."""
+    features, target = load_breast_cancer(return_X_y=True, as_frame=True)
+    return features[list(FOREST_ROW)], target
+
+
+def forest(directory: Path, serialization: str = "cloudpickle") -> Path:
+    """A pipeline of numbers with everything recorded; `mean radius` has declared bounds."""
+    features, target = cancer()
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(10, max_depth=4, random_state=0, n_jobs=2))
+    pipeline.fit(features, target)
+    example = features.head(3)
+    answer = Answer(
+        predictions=pipeline.predict(example).tolist(),
+        probabilities=pipeline.predict_proba(example).tolist(),
+        classes=pipeline.classes_.tolist(),
+    )
+    seen = {name: (float(features[name].min()), float(features[name].max())) for name in features}
+    record = Record(example=answer, bounds=Bounds(seen=seen, declared={"mean radius": (0.0, 100.0)}))
+    return _save(directory, pipeline, example, record, serialization, skops_trusted_types=["sklearn.tree._tree.Tree"])
+
+
+def mixed(directory: Path) -> Path:
+    """Texts, truth values, whole numbers, a column that may be missing, and labels that are texts; nothing recorded."""
+    random = np.random.default_rng(0)
+    features = pd.DataFrame(
+        {
+            "age": random.integers(18, 90, 40),
+            "income": np.where(random.random(40) > 0.8, np.nan, random.normal(30_000, 9_000, 40)),
+            "plan": random.choice(["basic", "pro"], 40),
+            "active": random.random(40) > 0.5,
+        }
+    )
+    encode = make_column_transformer(
+        (OneHotEncoder(handle_unknown="error"), ["plan"]),
+        (make_pipeline(SimpleImputer(), StandardScaler()), ["age", "income"]),
+        ("passthrough", ["active"]),
+    )
+    pipeline = make_pipeline(encode, LogisticRegression())
+    pipeline.fit(features, np.where(features["age"] > 50, "leaves", "stays"))
+    return _save(directory, pipeline, features.head(2))
+
+
+def regressor(directory: Path) -> Path:
+    """Predicts numbers, and has its answer recorded."""
+    features, _ = cancer()
+    model = LinearRegression().fit(features[["mean radius"]], features["mean area"])
+    example = features[["mean radius"]].head(3)
+    return _save(directory, model, example, Record(example=Answer(predictions=model.predict(example).tolist())))
+
+
+def without_probabilities(directory: Path) -> Path:
+    """A classifier that has none."""
+    features, target = cancer()
+    model = make_pipeline(StandardScaler(), LinearSVC()).fit(features, target.map({0: "bad", 1: "good"}))
+    return _save(directory, model, features.head(2))
+
+
+def array(directory: Path) -> Path:
+    """Trained on an array, with a signature of tensors."""
+    features, target = cancer()
+    model = LogisticRegression(max_iter=5000).fit(features.to_numpy(), target)
+    return _save(directory, model, features.head(2).to_numpy())
+
+
+def without_signature(directory: Path) -> Path:
+    """Neither signature nor example."""
+    features, target = cancer()
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, target)
+    mlflow.sklearn.save_model(model, directory, serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
+    return directory
+
+
+def neighbors(directory: Path) -> Path:
+    """A skops file with types that the server does not trust."""
+    features, target = cancer()
+    model = KNeighborsClassifier().fit(features, target)
+    types = ["sklearn.metrics._dist_metrics.EuclideanDistance64", "sklearn.neighbors._kd_tree.KDTree"]
+    return _save(directory, model, features.head(2), serialization="skops", skops_trusted_types=types)
+
+
+def _save(
+    directory: Path, model: Any, example: Any, record: Record | None = None, serialization: str = "cloudpickle", **more: Any
+) -> Path:
+    mlflow.sklearn.save_model(
+        model,
+        directory,
+        signature=infer_signature(example, model.predict(example)),
+        input_example=example,
+        serialization_format=serialization,
+        pip_requirements=["scikit-learn"],  # or MLflow starts a process to find out
+        metadata={METADATA_KEY: record.model_dump(exclude_none=True)} if record else None,
+        **more,
+    )
+    return directory

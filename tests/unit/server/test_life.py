@@ -1,0 +1,211 @@
+"""Real processes: ports, signals, exit codes, and what HTTP looks like on the wire."""
+
+import json
+import pickle
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client, Response
+
+from tests.unit.server import factories
+from tests.unit.server.conftest import Model
+from tests.unit.server.process import Process, started, wait_until
+
+ROW = json.dumps(factories.FOREST_ROW).encode()
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
+REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
+
+
+def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
+    """One response: its status, its headers, its body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _some(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += _some(connection)
+    return int(head.split()[1]), head.lower(), body
+
+
+def _some(connection: socket.socket) -> bytes:
+    some = connection.recv(65536)
+    assert some, "closed without an answer"
+    return some
+
+
+def test_two_ports_of_one_process(live: Process) -> None:
+    with Client() as client:
+        for port, paths in {
+            live.port: {"/health": 200, "/metrics": 404, "/readyz": 404},
+            live.management_port: {"/livez": 200, "/readyz": 200, "/metrics": 200, "/predict": 404},
+        }.items():
+            for path, status in paths.items():
+                assert client.get(f"http://127.0.0.1:{port}{path}").status_code == status
+        for address in ("127.0.0.1", "[::1]") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
+            assert client.get(f"http://{address}:{live.port}/health").headers["x-model-version"] == "3"
+
+
+def test_a_connection_is_kept(live: Process) -> None:
+    with live.connect() as connection:
+        for _ in range(3):
+            connection.sendall(REQUEST)
+            status, head, _ = answered(connection)
+            assert status == 200 and b"connection: close" not in head
+
+
+CHUNK = b"1000\r\n" + b" " * 4096 + b"\r\n"
+BODIES = {
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(ROW), ROW), 200),
+    "too much in chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK * 4 + b"0\r\n\r\n", 413),
+    "far too much in chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + CHUNK * 40, 413),
+    "too much": (HEAD + b"Content-Length: 10001\r\n\r\n" + b" " * 10001, 413),
+    "too much, asked before": (HEAD + b"Expect: 100-continue\r\nContent-Length: 10001\r\n\r\n", 413),
+    "less than its length": (HEAD + b"Content-Length: 1000\r\n\r\n" + ROW, 408),
+    "nothing": (HEAD + b"Content-Length: 10\r\n\r\n", 408),
+    "more than its length": (HEAD + b"Content-Length: 2\r\n\r\n{}{}", 400),
+    "an offer of HTTP/2": (REQUEST.replace(b"Host", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHost"), 200),
+    "a proxy's request": (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "no HTTP": (b"\x16\x03\x01\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), BODIES.values(), ids=BODIES)
+def test_whatever_is_sent_has_an_answer(live: Process, sent: bytes, status: int) -> None:
+    with live.connect() as connection:
+        connection.sendall(sent)
+        answer, head, body = answered(connection)
+        assert (answer, b"x-model-digest: sha256:" in head, b"x-request-id: " in head) == (status, True, True)
+        if status != 200:
+            assert json.loads(body)["error"]["message"]
+        if status in (408, 413):
+            assert b"connection: close" in head
+
+
+def test_an_offer_of_another_protocol_leaves_the_connection_usable(live: Process) -> None:
+    offer = REQUEST.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost")
+    head, _, body = offer.partition(b"\r\n\r\n")
+    with live.connect() as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        for part in (body[:10], body[10:]):
+            connection.sendall(part)
+        assert answered(connection)[0] == 200
+        connection.sendall(REQUEST)
+        assert answered(connection)[0] == 200
+
+
+def test_every_line_of_the_log_is_json_and_none_has_a_feature(live: Process) -> None:
+    with Client() as client:
+        client.post(f"http://127.0.0.1:{live.port}/predict", json=factories.FOREST_ROW | {"mean radius": "confidential"})
+    events = live.events()
+    assert {"time", "level", "event"} <= set(events[0])
+    assert any(line["event"] == "model ready" and line["verified"] == "Answered" for line in events)
+    assert "confidential" not in live.log.read_text()
+
+
+def test_the_image_can_ask_whether_it_is_healthy(live: Process, model: Model, tmp_path: Path) -> None:
+    ports = {"port": live.port, "managementPort": live.management_port}
+    with started(model("forest"), tmp_path, "healthcheck", **ports) as process:
+        assert process.ended() == 0
+    with started(model("forest"), tmp_path, "healthcheck") as process:
+        assert process.ended() == 1
+
+
+class Clients:
+    """Clients that obey HTTP: each goes on until it is told goodbye, and then no more."""
+
+    def __init__(self, process: Process, count: int) -> None:
+        self.statuses: list[int] = []
+        self.failures: list[BaseException] = []
+        self._process = process
+        self._threads = [threading.Thread(target=self._work) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self) -> None:
+        try:
+            with self._process.connect() as connection:
+                while True:
+                    connection.sendall(REQUEST)
+                    status, head, _ = answered(connection)
+                    self.statuses.append(status)
+                    if b"connection: close" in head:
+                        return
+        except Exception as e:
+            self.failures.append(e)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) -> None:
+    with started(model("forest"), tmp_path, drainSeconds=1.5) as process:
+        process.wait_ready()
+        with process.connect() as idle, process.connect() as silent:
+            idle.sendall(REQUEST)
+            assert answered(idle)[0] == 200
+            clients = Clients(process, 4)
+            wait_until(lambda: len(clients.statuses) > 20)
+            process.popen.send_signal(signal.SIGTERM)
+            wait_until(lambda: (ready := process.get("/readyz")) is not None and ready.status_code == 503)
+            assert _management(process, "/livez").status_code == 200
+            assert _management(process, "/readyz").json()["reason"] == "Draining"
+            clients.join()
+            with process.connect() as late:  # whoever has not heard yet still gets in, and an answer
+                late.sendall(REQUEST)
+                assert answered(late)[0] == 200
+            idle.sendall(REQUEST)  # and a connection that was idle is still there
+            status, head, _ = answered(idle)
+            assert (status, b"connection: close" in head) == (200, True)
+            silent.sendall(REQUEST[:-5])  # in flight when the drain ends
+            wait_until(lambda: any(line["event"] == "Shutting down" for line in process.events()))
+            silent.sendall(REQUEST[-5:])
+            assert answered(silent)[0] == 200
+        assert process.ended() == 0
+        assert (clients.failures, set(clients.statuses)) == ([], {200})
+        assert process.termination.read_text() == ""
+
+
+def _management(process: Process, path: str) -> Response:
+    answer = process.get(path)
+    assert answer is not None
+    return answer
+
+
+def test_a_pod_whose_model_is_at_fault_says_so_and_ends(model: Model, tmp_path: Path) -> None:
+    def otherwise(mlmodel: dict[str, dict[str, dict[str, dict[str, list[int]]]]]) -> None:
+        mlmodel["metadata"]["mlserving"]["example"]["predictions"][0] = 1
+
+    wrong = factories.altered(model("forest"), tmp_path / "wrong", otherwise)
+    scratches = [tmp_path / name for name in ("mismatch", "settings")]
+    for scratch in scratches:
+        scratch.mkdir()
+    with started(wrong, scratches[0]) as mismatch, started(model("forest"), scratches[1], thread=1) as settings:
+        assert settings.ended() == 78
+        assert settings.events()[-1]["reason"] == "SettingsInvalid"
+        wait_until(lambda: mismatch.popen.poll() is not None or mismatch.get("/livez") is not None)
+        assert mismatch.ended() == 65
+        assert mismatch.last_words()["reason"] == "ExampleMismatch"
+        assert "row 1 is predicted as 0, recorded is 1" in mismatch.last_words()["message"]
+
+
+class Sleeps:
+    """Takes longer to unpickle than any test waits."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (600,)
+
+
+def test_a_pod_that_must_go_while_it_loads_just_goes(model: Model, tmp_path: Path) -> None:
+    directory = factories.altered(model("forest"), tmp_path / "model", lambda mlmodel: None)
+    (directory / "model.pkl").write_bytes(pickle.dumps(Sleeps()))
+    with started(directory, tmp_path, drainSeconds=600) as process:
+        wait_until(lambda: process.get("/livez") is not None)
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.ended() == 0

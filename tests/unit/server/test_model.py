@@ -1,0 +1,189 @@
+"""Loading, trusting and asking real estimators."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+
+from server import artifact, loading, model, trust
+from server.errors import DigestMismatch, ExampleFailed, ExampleMismatch, FlavorUnsupported, LoadFailed
+from server.metrics import Metrics
+from server.replay import replay
+from tests.unit.server import factories
+from tests.unit.server.conftest import Model
+
+
+@pytest.mark.parametrize(
+    ("name", "proof", "classes", "probabilities"),
+    [
+        ("forest", "Answered", [0, 1], True),
+        ("skops", "Answered", [0, 1], True),
+        ("regressor", "Answered", None, False),
+        ("mixed", "Executed", ["leaves", "stays"], True),
+        ("without_probabilities", "Executed", ["bad", "good"], False),
+        ("array", "Executed", [0, 1], True),
+        ("without_signature", "Loaded", [0, 1], True),
+    ],
+)
+def test_each_kind_of_model_proves_what_it_can(
+    model: Model, name: str, proof: str, classes: list[Any] | None, probabilities: bool
+) -> None:
+    about = artifact.read(model(name))
+    loaded = load(about)
+    assert (replay(loaded, about), loaded.classes, loaded.has_probabilities) == (proof, classes, probabilities)
+
+
+def load(about: artifact.Artifact) -> model.Model:
+    return model.load(about)
+
+
+def test_other_files_than_those_asked_for_are_not_even_read(model: Model) -> None:
+    other = {"name": "fraud", "version": "3", "digest": "sha256:" + "0" * 64}
+    with pytest.raises(DigestMismatch, match="sha256:0000"):
+        loading.load(factories.told(model("forest"), model=other), Metrics())
+
+
+def test_a_row_by_itself_is_answered_as_in_a_table(model: Model) -> None:
+    about = artifact.read(model("forest"))
+    loaded = load(about)
+    assert about.example is not None
+    together = loaded.answer(about.example)
+    assert [loaded.answer([row]).probabilities for row in about.example] == [[row] for row in together.probabilities or ()]
+
+
+def test_a_forest_is_asked_once_and_says_what_predict_says(model: Model) -> None:
+    about = artifact.read(model("forest"))
+    loaded = load(about)
+    features, _ = factories.cancer()
+    assert loaded.by_probability
+    assert loaded.predict(features.to_numpy().tolist()).predictions == loaded.estimator.predict(features).tolist()
+
+
+def test_what_may_disagree_with_its_probabilities_is_asked_twice(model: Model) -> None:
+    assert not load(artifact.read(model("mixed"))).by_probability
+
+
+def test_nothing_inside_starts_threads_of_its_own(tmp_path: Path, model: Model) -> None:
+    features, target = factories.cancer()
+    voting = VotingClassifier([("a", RandomForestClassifier(2))]).fit(features, target)
+    voting.n_jobs = voting.estimators_[0].n_jobs = voting.estimators[0][1].n_jobs = 4
+    about = replaced(model, tmp_path, voting)
+    loaded = load(about).estimator
+    assert {part.n_jobs for part in trust.parts(loaded) if hasattr(part, "n_jobs")} == {1}
+    assert loaded.estimators_[0].n_jobs == 1
+
+
+def replaced(model: Model, target: Path, estimator: object) -> artifact.Artifact:
+    """The forest's directory with another estimator in its file."""
+    directory = factories.altered(model("forest"), target / "model", lambda mlmodel: None)
+    (directory / "model.pkl").write_bytes(pickle.dumps(estimator))
+    return artifact.read(directory)
+
+
+class Missing:
+    """Pickled as something that no module has."""
+
+    def __reduce__(self) -> Any:
+        return __import__, ("no_such_package",)
+
+
+class Exits:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return exit, (3,)
+
+
+def test_a_module_that_the_image_lacks_is_named(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed, match="'no_such_package'"):
+        load(replaced(model, tmp_path, Missing()))
+
+
+def test_a_file_that_does_not_load_says_so_with_both_versions(model: Model, tmp_path: Path) -> None:
+    directory = factories.altered(
+        model("forest"), tmp_path / "a", lambda m: m["flavors"]["sklearn"].update(sklearn_version="0.1")
+    )
+    (directory / "model.pkl").write_bytes(b"\x80garbage")
+    with pytest.raises(LoadFailed, match=r"model\.pkl does not load.*scikit-learn 0\.1, and this server has"):
+        load(artifact.read(directory))
+    with pytest.raises(LoadFailed, match="SystemExit"):
+        load(replaced(model, tmp_path / "b", Exits()))
+
+
+def test_what_cannot_predict_is_no_model(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(FlavorUnsupported, match="dict, which has no predict"):
+        load(replaced(model, tmp_path, {}))
+
+
+def test_a_model_that_answers_otherwise_is_named_with_both_values(model: Model, tmp_path: Path) -> None:
+    features, target = factories.cancer()
+    about = replaced(model, tmp_path, RandomForestClassifier(2, max_depth=1, random_state=0).fit(features, 1 - target))
+    with pytest.raises(ExampleMismatch, match="row 1 is predicted as 1, recorded is 0"):
+        replay(load(about), about)
+
+
+def test_a_model_that_fails_on_its_example_says_how(model: Model, tmp_path: Path) -> None:
+    features, target = factories.cancer()
+    about = replaced(model, tmp_path, RandomForestClassifier(2).fit(features[["mean radius"]], target))
+    with pytest.raises(ExampleFailed, match="ValueError: The feature names should match"):
+        replay(load(about), about)
+
+
+def test_an_answer_to_no_example_is_refused(model: Model, tmp_path: Path) -> None:
+    directory = factories.altered(model("forest"), tmp_path / "model", lambda m: m.pop("saved_input_example_info"))
+    about = artifact.read(directory)
+    with pytest.raises(ExampleFailed, match="no input example"):
+        replay(load(about), about)
+
+
+def test_types_that_nobody_reviewed_are_refused_by_name(model: Model) -> None:
+    with pytest.raises(LoadFailed, match=r"not trusted: .*EuclideanDistance64, sklearn\.neighbors\._kd_tree\.KDTree"):
+        load(artifact.read(model("neighbors")))
+
+
+def test_the_trusted_types_are_names_that_scikit_learn_still_has() -> None:
+    for name in trust.TRUSTED:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
+
+
+def forest() -> RandomForestClassifier:
+    features, target = factories.cancer()
+    return RandomForestClassifier(2, max_leaf_nodes=9, random_state=0).fit(features, target)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("left_child", 10**6), ("left_child", 0), ("right_child", -5), ("feature", 10**6), ("feature", -7)],
+)
+def test_a_tree_that_leads_out_of_itself_is_refused(field: str, value: int) -> None:
+    broken = forest()
+    assert not trust.has_broken_tree(broken)
+    tree = broken.estimators_[1].tree_
+    state = tree.__getstate__()
+    state["nodes"] = state["nodes"].copy()
+    state["nodes"][field][0] = value
+    tree.__setstate__(state)
+    assert trust.has_broken_tree(broken)
+
+
+def test_a_tree_for_wider_data_is_refused() -> None:
+    broken = forest()
+    features, target = factories.cancer()
+    wide = RandomForestClassifier(1).fit(np.hstack([features, features]), target)
+    broken.estimators_[1] = wide.estimators_[0]
+    assert trust.has_broken_tree(broken)
+
+
+@pytest.mark.parametrize(("field", "value"), [("left", 10**6), ("feature_idx", 4), ("bitset_idx", 10**6)])
+def test_a_boosted_tree_that_leads_out_of_itself_is_refused(field: str, value: int) -> None:
+    features, target = factories.cancer()
+    boosted = HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(features.round(-1).clip(0, 200), target)
+    assert not trust.has_broken_tree(boosted)
+    nodes = boosted._predictors[0][0].nodes
+    nodes["is_categorical"][0] = 1
+    nodes[field][0] = value
+    assert trust.has_broken_tree(boosted)

@@ -1,0 +1,178 @@
+"""A body becomes a row, or a list of everything that is wrong with it."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server import validation
+from server.artifact import Bounds, Columns, Vector
+from server.errors import Detail, InvalidBody, InvalidFeatures, OutOfBounds
+from server.table import Column, ColumnType
+from server.validation import Checked, Validator
+
+
+def column(kind: ColumnType, **changes: Any) -> Column:
+    return Column(name="x", type=kind, **changes)
+
+
+def one(kind: ColumnType, bounds: Bounds | None = None, **changes: Any) -> Validator:
+    return validation.validator(Columns(columns=(column(kind, **changes),)), bounds or Bounds())
+
+
+TAKEN: dict[ColumnType, list[tuple[Any, Any]]] = {
+    "double": [(1.5, 1.5), (3, 3.0), (-0.0, 0.0), (2**70, float(2**70))],
+    "float": [(1.5, 1.5), (3, 3.0)],
+    "long": [(3, 3), (3.0, 3), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63))],
+    "integer": [(3, 3), (2**31 - 1, 2**31 - 1)],
+    "string": [("", ""), ("élite", "élite"), ("😀", "😀")],
+    "boolean": [(True, True), (False, False)],
+}
+REFUSED: dict[ColumnType, list[Any]] = {
+    "double": ["1.5", True, [], {}, 10**400, float("inf")],
+    "float": ["1", False, 1e39],
+    "long": [2**63, 1.5, True, "3", 1e300],
+    "integer": [2**31, 0.5, False],
+    "string": [1, True, "\ud83d", ["a"]],
+    "boolean": [0, 1, "true"],
+}
+
+
+@pytest.mark.parametrize(("kind", "value", "cell"), [(kind, *pair) for kind, pairs in TAKEN.items() for pair in pairs])
+def test_a_value_of_the_right_type_is_taken(kind: ColumnType, value: Any, cell: Any) -> None:
+    (taken,) = one(kind).check({"x": value}).row
+    assert taken == cell and type(taken) is type(cell)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(kind, value) for kind, values in REFUSED.items() for value in values])
+def test_a_value_of_another_type_is_refused_with_what_is_expected(kind: ColumnType, value: Any) -> None:
+    with pytest.raises(InvalidFeatures, match="expected") as caught:
+        one(kind).check({"x": value})
+    assert [detail.feature for detail in caught.value.details] == ["x"]
+
+
+@pytest.mark.parametrize("body", [{}, {"x": None}])
+def test_only_what_is_optional_may_be_missing(body: dict[str, Any]) -> None:
+    assert one("long", required=False).check(body) == Checked([None])
+    with pytest.raises(InvalidFeatures, match=r"x is (missing|null); a whole number of 64 bits is expected"):
+        one("long").check(body)
+
+
+def test_all_mistakes_come_at_once() -> None:
+    columns = (column("double"), Column(name="age", type="long"), Column(name="plan", type="string"))
+    checks = validation.validator(Columns(columns=columns), Bounds(declared={"age": (0, 120)}))
+    with pytest.raises(InvalidFeatures) as caught:
+        checks.check({"x": "wrong", "age": 130, "plann": "pro"})
+    assert caught.value.details == (
+        Detail("x", 'is "wrong"; a number is expected'),
+        Detail("plan", "is missing; a text is expected"),
+        Detail("plann", "is not a feature of this model; did you mean 'plan'?"),
+        Detail("age", "is 130; 0 to 120 is possible"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside", "words"),
+    [((0, 120), 120, 121, "0 to 120"), ((0, None), 10**6, -1, "at least 0"), ((None, 5.5), -(10**6), 6, r"at most 5\.5")],
+)
+def test_declared_bounds_are_a_limit(bounds: Any, inside: int, outside: int, words: str) -> None:
+    checks = one("long", Bounds(declared={"x": bounds}))
+    assert checks.check({"x": inside}).row == [inside]
+    with pytest.raises(OutOfBounds, match=f"x is {outside}; {words} is possible"):
+        checks.check({"x": outside})
+
+
+def test_seen_bounds_are_a_remark() -> None:
+    checks = one("double", Bounds(seen={"x": (0, 1)}))
+    assert checks.check({"x": 1}).out_of_range == ()
+    assert checks.check({"x": 1.5}) == Checked([1.5], ("x",))
+
+
+def test_an_error_stays_small_whatever_is_sent() -> None:
+    body = {f"{'n' * 1000}{number}": "v" * 10_000 for number in range(1000)} | {"x": "y" * 100_000}
+    with pytest.raises(InvalidFeatures) as caught:
+        one("double").check(body)
+    assert len(caught.value.details) == validation.MAX_DETAILS
+    assert len(json.dumps([(d.feature, d.message) for d in caught.value.details])) < 30_000
+
+
+def test_a_vector_has_the_right_number_of_numbers() -> None:
+    checks = validation.validator(Vector(width=2), Bounds())
+    assert checks.check({"features": [1, 2.5]}).row == [1.0, 2.5]
+    for wrong, words in {
+        "[1]": "has 1 values; this model takes",
+        "1": "is 1; this model takes",
+        "[1, null]": r"features\[1\] is null; a number is expected",
+        "[1, true]": r"features\[1\] is true",
+    }.items():
+        with pytest.raises(InvalidFeatures, match=words):
+            checks.check({"features": json.loads(wrong)})
+    with pytest.raises(InvalidFeatures, match=r"a is not known.*features is missing"):
+        checks.check({"a": 1})
+
+
+BODIES = {
+    b"": "empty",
+    b" \n": "empty",
+    b"[1]": "not a JSON object",
+    b"1": "not a JSON object",
+    b"{": "not JSON",
+    b"{'a': 1}": "not JSON",
+    b'{"a": 1} x': "not JSON",
+    b'{"a": NaN}': "has NaN",
+    b'{"a": -Infinity}': "has -Infinity",
+    b'{"a": 1, "a": 1}': "'a' stands in the body more than once",
+    b'{"b": {"a": 1, "a": 1}}': "more than once",
+    b'{"a": 1' + b"0" * 5000 + b"}": "too many digits",
+    b"[" * 100_000: "too deeply",
+    b'{"a":' * 100_000: "too deeply",
+    b"\xff\xfe{\x00}\x00": "not UTF-8",
+    b"\x1f\x8b\x08\x00": "not UTF-8",
+}
+
+
+@pytest.mark.parametrize(("body", "words"), BODIES.items(), ids=[body[:20].decode(errors="replace") for body in BODIES])
+def test_what_is_not_one_json_object_is_refused(body: bytes, words: str) -> None:
+    with pytest.raises(InvalidBody, match=words):
+        validation.parse(body)
+
+
+def test_other_charsets_and_compression_are_refused() -> None:
+    assert validation.parse(b"{}", "UTF-8", "identity") == {}
+    with pytest.raises(InvalidBody, match="latin-1"):
+        validation.parse(b"{}", "latin-1")
+    with pytest.raises(InvalidBody, match="gzip"):
+        validation.parse(b"{}", None, "gzip")
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(["x", "y", "z"]) | st.text(), JSON))
+def test_any_object_is_either_a_row_of_the_right_types_or_refused(body: dict[str, Any]) -> None:
+    columns = (column("double"), Column(name="y", type="long", required=False), Column(name="z", type="string"))
+    checks = validation.validator(Columns(columns=columns), Bounds())
+    try:
+        x, y, z = checks.check(body).row
+    except InvalidFeatures as refused:
+        assert refused.details
+    else:
+        assert (type(x), type(y), type(z)) in ((float, int, str), (float, type(None), str))
+
+
+def test_six_hundred_columns_take_less_than_a_millisecond() -> None:
+    names = [f"feature {number}" for number in range(600)]
+    columns = tuple(Column(name=name, type="double") for name in names)
+    checks = validation.validator(Columns(columns=columns), Bounds(seen=dict.fromkeys(names, (0, 1))))
+    body = json.dumps(dict.fromkeys(names, 0.5)).encode()
+    seconds = []
+    for _ in range(50):
+        started = time.perf_counter()
+        checks.check(validation.parse(body))
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.001
