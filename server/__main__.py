@@ -4,9 +4,11 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import urllib.request
 from pathlib import Path
+from types import FrameType
 
 from server import logs, settings
 from server.errors import Fatal
@@ -23,6 +25,7 @@ def main() -> int:
     parser.add_argument("command", nargs="?", choices=("serve", "fetch", "healthcheck"), default="serve")
     command = parser.parse_args().command
     logs.configure()
+    signal.signal(signal.SIGTERM, _stop)
     told: Settings | None = None
     try:
         told = settings.parse(os.environ)
@@ -45,6 +48,11 @@ def _run(command: str, told: Settings) -> None:
         from server.serve import serve
 
         serve(told)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    """The first process of a container ignores every signal that it has no handler for. `serve` brings a better one."""
+    sys.exit(128 + number)
 
 
 def _healthcheck(told: Settings) -> int:

@@ -1,6 +1,7 @@
 """The init step against a real HTTP server that behaves as badly as a test wants."""
 
 import json
+import signal
 import stat
 import threading
 from collections import Counter
@@ -16,7 +17,7 @@ from server import manifest, settings
 from server.errors import DigestMismatch, PathEscapes, StoreUnavailable
 from server.fetch import fetch
 from server.settings import Settings
-from tests.unit.server.process import started
+from tests.unit.server.process import started, wait_until
 
 FILES = {"MLmodel": b"flavors: {}", "data/model.pkl": bytes(range(256)) * 5000, "empty": b""}
 
@@ -196,3 +197,12 @@ def test_the_process_says_why_it_ended(store: Store, url: str, tmp_path: Path) -
     with started(directory, tmp_path / "scratch", "fetch", **common, model=model) as process:
         assert process.ended() == 0
     assert contents(directory) == FILES
+
+
+def test_a_step_that_must_go_goes_also_as_the_first_process_of_a_container(store: Store, url: str, tmp_path: Path) -> None:
+    store.held.clear()
+    (tmp_path / "model").mkdir()
+    with started(tmp_path / "model", tmp_path, "fetch", storeUrls=[url]) as process:
+        wait_until(lambda: store.asked.total() > 0)
+        process.popen.terminate()
+        assert process.ended() == 128 + signal.SIGTERM  # and not -SIGTERM: nobody but the process itself decided
