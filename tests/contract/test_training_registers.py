@@ -24,6 +24,8 @@ from sklearn.datasets import load_breast_cancer
 
 from server import artifact
 from server.artifact import Artifact, Columns
+from server.model import load
+from server.replay import replay
 from tests.unit.training.factories import customers, with_gaps
 
 pytestmark = pytest.mark.timeout(180)
@@ -192,6 +194,7 @@ def test_the_recorded_answer_is_repeated_bit_for_bit(registry: Registry, built_i
         assert pipeline.predict(rows).tolist() == recorded.predictions
         assert pipeline.classes_.tolist() == recorded.classes
         np.testing.assert_array_equal(pipeline.predict_proba(rows), np.array(recorded.probabilities))
+    assert replay(load(model), model) == "Answered"
 
 
 def test_the_example_has_rows_of_both_classes(registry: Registry, built_in: Run) -> None:
