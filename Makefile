@@ -29,6 +29,8 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 	@for room in $(ROOMS); do \
 	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
 	    -c tests/requirements.txt --extra $$room pyproject.toml -o $$room/requirements.txt; done
+	@echo mlflow | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --universal -c tests/requirements.txt - -o manifests/mlflow/requirements.txt
 
 # --- what CI runs ----------------------------------------------------------------------------------------------------
 test: lint unit contract chart cluster-test e2e  ## everything that CI runs

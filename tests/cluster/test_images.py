@@ -1,0 +1,119 @@
+"""The images: what is in them and what is not, and the server's under a real Docker engine with a real model."""
+
+import json
+import re
+import socket
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.engine import Engine, docker_engine
+from tests.cluster.image_contents import Contents, contents
+from tests.clusters import images
+from tests.clusters.image import Image
+from tests.clusters.settings import Settings
+from tests.kubernetes import until
+from tests.unit.server import factories
+
+OURS = ("server", "controller")
+ANYBODY = "12345:0"
+"""A user that the image does not know, as OpenShift assigns one."""
+
+pytestmark = pytest.mark.timeout(900)  # the first test builds the images
+
+
+@pytest.fixture(scope="module")
+def built(settings: Settings) -> dict[str, Image]:
+    return dict(zip(OURS, images.build(settings, OURS), strict=True))
+
+
+@pytest.fixture(scope="module")
+def inside(built: dict[str, Image]) -> dict[str, Contents]:
+    return {name: contents(image.archive) for name, image in built.items()}
+
+
+@pytest.mark.parametrize(("name", "limit_mb"), [("server", 600), ("controller", 300)])
+def test_an_image_is_small(built: dict[str, Image], name: str, limit_mb: int) -> None:
+    assert images.size_mb(built[name].archive) < limit_mb
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_runs_as_nobody_in_particular(inside: dict[str, Contents], name: str) -> None:
+    user = inside[name].configuration["User"].partition(":")[0]
+    assert user.isdigit(), "a name cannot be proved not to be root: Kubernetes would refuse runAsNonRoot"
+    assert int(user) != 0
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_image_holds_no_compiler_no_installer_and_no_tests(inside: dict[str, Contents], name: str) -> None:
+    programs = {Path(path).name for path in inside[name].below("bin")}
+    assert not programs & {"gcc", "cc", "g++", "clang", "make", "ld", "pip", "pip3", "pytest"}
+    assert not inside[name].below("pip") + inside[name].below("ensurepip") + inside[name].below("setuptools")
+    numpy_testing_needs = {"_natype.py", "__init__.py"}
+    tests = [path for path in inside[name].below("tests") if Path(path).name not in numpy_testing_needs]
+    assert [path for path in tests if "__pycache__" not in path] == []
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_nothing_in_an_image_gains_rights_or_can_be_written_by_others(inside: dict[str, Contents], name: str) -> None:
+    assert [path for path, mode in inside[name].files.items() if mode & 0o6000] == []
+    ours = {path: mode for path, mode in inside[name].files.items() if path.startswith(("app/", "opt/venv/"))}
+    assert [path for path, mode in ours.items() if mode & 0o022] == []
+
+
+def test_an_image_holds_its_own_room_only(inside: dict[str, Contents]) -> None:
+    for name in OURS:
+        rooms = {path.split("/")[1] for path in inside[name].files if path.startswith("app/")}
+        assert rooms == {name, "LICENSE"}
+        assert not inside[name].below("mlflow") + inside[name].below("training")
+
+
+def test_the_server_says_how_its_health_is_asked(inside: dict[str, Contents]) -> None:
+    assert inside["server"].configuration["Healthcheck"]["Test"] == ["CMD", "python", "-m", "server", "healthcheck"]
+    assert inside["server"].configuration["Entrypoint"] == ["python", "-m", "server"]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as engine:
+        yield engine
+
+
+def test_the_server_becomes_healthy_and_predicts_under_docker(engine: Engine, built: dict[str, Image], tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow has many opinions on pickle, integers and Python
+        model = factories.forest(tmp_path / "model")
+    model.parent.chmod(0o755)
+    port, management_port = free_port(), free_port()
+    told = {**factories.value(model), "modelDir": "/model", "port": port, "managementPort": management_port}
+    engine("load", "--input", str(built["server"].archive))
+    limits = ("--memory=1g", "--cpus=2", "--read-only", f"--user={ANYBODY}", "--cap-drop=ALL", "--tmpfs=/tmp")
+    mounts = ("--network=host", f"--volume={model}:/model:ro", f"--env=MLSERVING_SETTINGS={json.dumps(told)}")
+    container = engine("run", "--detach", *engine.run_options, *limits, *mounts, built["server"].name).strip()
+    try:
+
+        def health() -> str:
+            state = json.loads(engine("inspect", container))[0]["State"]
+            assert state["Running"], engine("logs", container)
+            return str(state["Health"]["Status"])
+
+        until("a healthy container", lambda: health() == "healthy", 60)
+        body = json.dumps(factories.FOREST_ROW).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert json.load(answer)["prediction"] == 0
+        used = engine("stats", "--no-stream", "--format={{.MemUsage}}", container)
+        assert re.search(r"/ 1GiB$", used.strip()), used
+        engine("stop", "--time=20", container)
+        assert json.loads(engine("inspect", container))[0]["State"]["ExitCode"] == 0, engine("logs", container)
+    finally:
+        engine("rm", "--force", container)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
