@@ -66,6 +66,7 @@ images: venv  ## build the images, and load them into the cluster where one runs
 	@$(PY) -m tests.clusters images
 
 cluster-test: venv  ## the cluster and the images themselves, on a real API server and a real Docker engine
+	@$(PY) -m tests.clusters prepare
 	$(PYTEST) tests/cluster
 
 # --- the whole road ---------------------------------------------------------------------------------------------------
@@ -73,6 +74,7 @@ demo: venv  ## the main job on a fresh machine: from a table of data to predicti
 	@$(PY) -m tests.demo
 
 e2e: venv  ## the journey of a model, on the real cluster
+	@$(PY) -m tests.clusters prepare
 	$(PYTEST) tests/e2e
 
 .PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e

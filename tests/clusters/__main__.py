@@ -29,11 +29,16 @@ def main() -> int:
 
 def up(settings: Settings, _: argparse.Namespace) -> None:
     provider = chosen(settings)
-    if isinstance(provider, Local) and not provider.answers():
+    if isinstance(provider, Local) and not provider.running():
         _ask()
     with _alone(settings):
         kubeconfig = provider.start()
     say(f"The cluster ({provider.name}) is up. Use it with: export KUBECONFIG={kubeconfig}")
+
+
+def prepare(settings: Settings, _: argparse.Namespace) -> None:
+    chosen(settings).prepare()
+    images.build(settings)
 
 
 def down(settings: Settings, _: argparse.Namespace) -> None:
@@ -104,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     verb("up", up, "start the cluster, or find it running")
+    verb("prepare", prepare, "build the tools and the images that a cluster needs, and start nothing")
     verb("down", down, "end the cluster and remove all of it")
     verb("status", status, "say what runs")
     choice = verb("images", build_images, "build the images that changed, and load them into the cluster if one runs")

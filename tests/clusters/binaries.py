@@ -30,12 +30,17 @@ def binary(settings: Settings, name: str) -> Path:
     return path
 
 
+def cache(settings: Settings) -> Path:
+    """The folder that holds every tool's folder."""
+    return settings.cache / "tools"
+
+
 def built(settings: Settings, group: str) -> Path:
     """The folder with the programs of a group."""
     source = TOOLS / group
     mod = (source / "go.mod").read_text()
     inputs = mod.encode() + (source / "go.sum").read_bytes()
-    target = settings.cache / "tools" / f"{group}-{hashlib.sha256(inputs).hexdigest()[:16]}"
+    target = cache(settings) / f"{group}-{hashlib.sha256(inputs).hexdigest()[:16]}"
     if target.is_dir():
         return target
     if shutil.which("go") is None:
@@ -48,7 +53,7 @@ def built(settings: Settings, group: str) -> Path:
 
 def compiled(settings: Settings, source: Path) -> Path:
     """The program made from one C file, linked so that it needs nothing around it."""
-    target = settings.cache / "tools" / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+    target = cache(settings) / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     program = target / source.stem
     if not program.exists():
         with locked(target):

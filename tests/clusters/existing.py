@@ -16,6 +16,9 @@ class Existing:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
+    def prepare(self) -> None:
+        self.start()
+
     def start(self) -> Path:
         given = self.settings.given_kubeconfig
         if given is None:

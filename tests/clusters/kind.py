@@ -22,6 +22,9 @@ class Kind:
         self.cluster = f"mdep-{settings.key}"
         self.configuration = settings.checkout / "manifests" / "kind.yaml"
 
+    def prepare(self) -> None:
+        binaries.built(self.settings, "kind")
+
     def start(self) -> Path:
         if not self.running():
             self.settings.state.mkdir(exist_ok=True)

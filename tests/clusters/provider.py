@@ -16,6 +16,9 @@ from tests.clusters.settings import Settings
 class Provider(Protocol):
     name: str
 
+    def prepare(self) -> None:
+        """Build and install what start() needs, and start nothing."""
+
     def start(self) -> Path:
         """Bring the cluster up, or find it up; returns the path of its kubeconfig."""
 

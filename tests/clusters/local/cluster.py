@@ -24,12 +24,17 @@ class Local:
         self.settings = settings
         self.node = Node(settings)
 
+    def prepare(self) -> None:
+        machine.check()
+        for group in GROUPS:
+            binaries.built(self.settings, group)
+
     def start(self) -> Path:
+        machine.require_root()
         if self.answers():
             return self.settings.kubeconfig
-        machine.check()
-        tools = {group: binaries.built(self.settings, group) for group in GROUPS}
-        pause = self._pause()
+        self.prepare()
+        pause = binaries.compiled(self.settings, Path(__file__).parent / "pause.c")
         net = network.chosen(self.settings)
         keys = self.node.home / "keys"
         certificates.write(keys, subjects(net))
@@ -38,7 +43,7 @@ class Local:
         admin = json.dumps(kubeconfig(keys, "admin", net), indent=1).encode()
         _replace(self.settings.kubeconfig, admin, mode=0o600)
         with step("starting the node and its control plane"):
-            pid = self.node.start(services=net.services, tools=next(iter(tools.values())).parent)
+            pid = self.node.start(services=net.services, tools=binaries.cache(self.settings))
             network.connect(net, pid)
             self._launch_missing("etcd", "kube-apiserver", "containerd")
             logs = self.node.home / "logs"
@@ -57,6 +62,7 @@ class Local:
         return self.settings.kubeconfig
 
     def stop(self) -> None:
+        machine.require_root()
         self.node.end()
         network.disconnect(network.chosen(self.settings))
         shutil.rmtree(self.settings.state, ignore_errors=True)
@@ -64,6 +70,7 @@ class Local:
             raise Trouble(f"{self.settings.state} could not be removed entirely; remove it by hand.")
 
     def status(self) -> str:
+        machine.require_root()
         running = self.node.running()
         if not running:
             return "local: not running"
@@ -108,6 +115,7 @@ class Local:
         return self._ready()
 
     def _component(self, name: str) -> Component:
+        machine.require_root()
         known = {component.name: component for component in components(network.chosen(self.settings))}
         if name not in known:
             raise Trouble(f"There is no component {name!r}; there are {', '.join(known)}.")
@@ -120,9 +128,6 @@ class Local:
         else:
             program = str(TOOLS_INSIDE / binaries.built(self.settings, group).name / component.name)
         self.node.launch(component.name, [program, *component.arguments], component.environment)
-
-    def _pause(self) -> Path:
-        return binaries.compiled(self.settings, Path(__file__).parent / "pause.c")
 
     def _launch_missing(self, *names: str) -> None:
         running = self.node.running()

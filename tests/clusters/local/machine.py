@@ -37,15 +37,7 @@ PROBES = (
 
 def check() -> None:
     """Raise a Trouble that names the first thing that is missing; install what Debian has."""
-    if platform.system() != "Linux":
-        raise Trouble(
-            "The local cluster needs Linux; elsewhere start a Docker engine (for kind), or set KUBECONFIG and REGISTRY."
-        )
-    if os.geteuid() != 0:
-        raise Trouble(
-            "The local cluster needs root: it makes namespaces and cgroups. Run this as root, start a Docker engine "
-            "(for kind), or set KUBECONFIG and REGISTRY to use a cluster that exists."
-        )
+    require_root()
     packages.ensure(PACKAGES)
     for feature, probe in PROBES:
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", probe]
@@ -58,6 +50,19 @@ def check() -> None:
     free = shutil.disk_usage(Path(__file__)).free / 1e9
     if free < FREE_DISK_GB:
         raise Trouble(f"The local cluster needs {FREE_DISK_GB} GB of free disk; here are {free:.0f} GB.")
+
+
+def require_root() -> None:
+    """Raise a Trouble where nobody could run a node."""
+    if platform.system() != "Linux":
+        raise Trouble(
+            "The local cluster needs Linux; elsewhere start a Docker engine (for kind), or set KUBECONFIG and REGISTRY."
+        )
+    if os.geteuid() != 0:
+        raise Trouble(
+            "The local cluster needs root: it makes namespaces and cgroups. Run this as root, start a Docker engine "
+            "(for kind), or set KUBECONFIG and REGISTRY to use a cluster that exists."
+        )
 
 
 def cgroup_roots() -> list[Path]:
