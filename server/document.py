@@ -131,7 +131,7 @@ def page(described: dict[str, Any], url: str) -> str:
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
     )
-    example = json.dumps(schema.get("example", {}), indent=1)
+    example = json.dumps(schema.get("example", {}), indent=1, ensure_ascii=False)
     curl = f"curl {shlex.quote(url + 'predict')} -H 'Content-Type: application/json' -d {shlex.quote(example)}"
     return PAGE.format(
         title=html.escape(f"{described['info']['title']}, version {described['info']['version']}"),

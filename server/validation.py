@@ -100,16 +100,16 @@ class ColumnsValidator:
             found += value is not _ABSENT
             if value is None or value is _ABSENT:
                 if rule.column.required:
-                    mistakes.append(Detail(name, f"is {'null' if value is None else 'missing'}; {_EXPECTED[rule.column.type]}"))
+                    mistakes.append(Detail(name, f"is {'null' if value is None else 'missing'}, {_EXPECTED[rule.column.type]}"))
                 row.append(None)
                 continue
             taken = rule.take(value)
             row.append(taken)
             if taken is _WRONG:
-                mistakes.append(Detail(name, f"is {_shown(value)}; {_EXPECTED[rule.column.type]}"))
+                mistakes.append(Detail(name, f"is {_shown(value)}, {_EXPECTED[rule.column.type]}"))
             elif rule.column.numeric:
                 if not rule.declared[0] <= taken <= rule.declared[1]:
-                    impossible.append(Detail(name, f"is {_shown(value)}; {_between(rule.declared)}"))
+                    impossible.append(Detail(name, f"is {_shown(value)}, {_between(rule.declared)}"))
                 elif not rule.seen[0] <= taken <= rule.seen[1]:
                     unusual.append(name)
         if found < len(body):
@@ -126,7 +126,7 @@ class ColumnsValidator:
             if name in self._names:
                 continue
             close = get_close_matches(name[:MAX_SHOWN], self._names, n=1) if len(details) < MAX_SUGGESTIONS else ()
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
             details.append(Detail(name[:MAX_SHOWN], f"is not a feature of this model{hint}"))
         return details
 
@@ -139,16 +139,16 @@ class VectorValidator:
 
     def check(self, body: Mapping[str, Any]) -> Checked:
         """The row in this object; raises with every mistake."""
-        mistakes = [Detail(key[:MAX_SHOWN], f"is not known; {self._expected}") for key in body if key != VECTOR_KEY]
+        mistakes = [Detail(key[:MAX_SHOWN], f"is not known, {self._expected}") for key in body if key != VECTOR_KEY]
         values = body.get(VECTOR_KEY, _ABSENT)
         row: list[Any] = []
         if not isinstance(values, list) or not values or len(values) != (self._width or len(values)):
             what = f"has {len(values)} values" if isinstance(values, list) else f"is {_shown(values)}"
-            mistakes.append(Detail(VECTOR_KEY, f"{what}; {self._expected}"))
+            mistakes.append(Detail(VECTOR_KEY, f"{what}, {self._expected}"))
         else:
             row = [_double(value) for value in values]
             mistakes.extend(
-                Detail(f"{VECTOR_KEY}[{index}]", f"is {_shown(value)}; {_EXPECTED['double']}")
+                Detail(f"{VECTOR_KEY}[{index}]", f"is {_shown(value)}, {_EXPECTED['double']}")
                 for index, (value, taken) in enumerate(zip(values, row, strict=True))
                 if taken is _WRONG
             )
@@ -266,6 +266,6 @@ def _shown(value: Any) -> str:
 
 
 def _sentence(mistakes: Sequence[Detail]) -> str:
-    first = ", ".join(f"{mistake.feature} {mistake.message}" for mistake in mistakes[:3])
-    more = f", and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
+    first = "; ".join(f"{mistake.feature} {mistake.message}" for mistake in mistakes[:3])
+    more = f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
     return f"The model can't take this: {first}{more}."

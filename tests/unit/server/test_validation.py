@@ -57,7 +57,7 @@ def test_a_value_of_another_type_is_refused_with_what_is_expected(kind: ColumnTy
 @pytest.mark.parametrize("body", [{}, {"x": None}])
 def test_only_what_is_optional_may_be_missing(body: dict[str, Any]) -> None:
     assert one("long", required=False).check(body) == Checked([None])
-    with pytest.raises(InvalidFeatures, match=r"x is (missing|null); a whole number of 64 bits is expected"):
+    with pytest.raises(InvalidFeatures, match=r"x is (missing|null), a whole number of 64 bits is expected"):
         one("long").check(body)
 
 
@@ -67,10 +67,10 @@ def test_all_mistakes_come_at_once() -> None:
     with pytest.raises(InvalidFeatures) as caught:
         checks.check({"x": "wrong", "age": 130, "plann": "pro"})
     assert caught.value.details == (
-        Detail("x", 'is "wrong"; a number is expected'),
-        Detail("plan", "is missing; a text is expected"),
-        Detail("plann", "is not a feature of this model; did you mean 'plan'?"),
-        Detail("age", "is 130; 0 to 120 is possible"),
+        Detail("x", 'is "wrong", a number is expected'),
+        Detail("plan", "is missing, a text is expected"),
+        Detail("plann", "is not a feature of this model (did you mean 'plan'?)"),
+        Detail("age", "is 130, 0 to 120 is possible"),
     )
 
 
@@ -81,7 +81,7 @@ def test_all_mistakes_come_at_once() -> None:
 def test_declared_bounds_are_a_limit(bounds: Any, inside: int, outside: int, words: str) -> None:
     checks = one("long", Bounds(declared={"x": bounds}))
     assert checks.check({"x": inside}).row == [inside]
-    with pytest.raises(OutOfBounds, match=f"x is {outside}; {words} is possible"):
+    with pytest.raises(OutOfBounds, match=f"x is {outside}, {words} is possible"):
         checks.check({"x": outside})
 
 
@@ -103,9 +103,9 @@ def test_a_vector_has_the_right_number_of_numbers() -> None:
     checks = validation.validator(Vector(width=2), Bounds())
     assert checks.check({"features": [1, 2.5]}).row == [1.0, 2.5]
     for wrong, words in {
-        "[1]": "has 1 values; this model takes",
-        "1": "is 1; this model takes",
-        "[1, null]": r"features\[1\] is null; a number is expected",
+        "[1]": "has 1 values, this model takes",
+        "1": "is 1, this model takes",
+        "[1, null]": r"features\[1\] is null, a number is expected",
         "[1, true]": r"features\[1\] is true",
     }.items():
         with pytest.raises(InvalidFeatures, match=words):
