@@ -81,7 +81,7 @@ class Registry:
         Raises Waiting (ModelNotFound, ModelNotReady, RegistryUnavailable) or Stalling (RegistryUnknown, RegistryRefused).
         """
         known = self._answers.get(reference)
-        if known is None or time.monotonic() - known.asked_at > self._poll_seconds or isinstance(known.result, ReconcileError):
+        if known is None or time.monotonic() - known.asked_at > self._fresh_for(known):
             known = await self._ask(reference)
         if isinstance(known.result, ReconcileError):
             raise known.result.with_traceback(None)
@@ -135,6 +135,10 @@ class Registry:
                     yield chunk
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _unavailable(version.registry, url, error) from error
+
+    def _fresh_for(self, answer: _Answer) -> float:
+        """Seconds. A refusal is asked about again when its resource comes back, and once for all that met it meanwhile."""
+        return answer.result.delay / 2 if isinstance(answer.result, Waiting) else self._poll_seconds
 
     async def _ask(self, reference: ModelReference) -> _Answer:
         result: ModelVersion | ReconcileError

@@ -62,6 +62,27 @@ class Team:
             )
             urllib.request.urlopen(request, timeout=30).close()
 
+    @contextmanager
+    def mlflow_away(self) -> Iterator[None]:
+        """MLflow hangs: it takes connections and answers nothing. (Ended, it would forget: its data live as long as its pod.)"""
+        self._signal_mlflow("SIGSTOP")
+        try:
+            until("the registry to be missed", self._misses_registry, 90)
+            yield
+        finally:
+            self._signal_mlflow("SIGCONT")
+
+    def _signal_mlflow(self, name: str) -> None:
+        script = (
+            "import os, signal\n"
+            "for pid in map(int, filter(str.isdigit, os.listdir('/proc'))):\n"
+            f"    pid in (1, os.getpid()) or os.kill(pid, signal.{name})"
+        )
+        self.cluster.kubectl("exec", "-n", "mlflow", "deployment/mlflow", "--", "python", "-c", script)
+
+    def _misses_registry(self) -> bool:
+        return bool(self.condition("ModelResolved").get("reason") == "RegistryUnavailable")
+
     # --- kubectl ------------------------------------------------------------------------------------------------------
     def kubectl(self, *arguments: str, **options: Any) -> str:
         return self.cluster.kubectl(*arguments, "-n", self.namespace, **options)

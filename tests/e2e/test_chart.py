@@ -1,5 +1,7 @@
 """The chart's life on a real cluster: what runs is not touched when the operator comes, changes and goes."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.team import NAME, Team
@@ -16,7 +18,7 @@ def template(team: Team) -> Object:
     return read
 
 
-def test_upgrade_and_uninstall_touch_nothing_that_runs(team: Team) -> None:
+def test_upgrade_and_uninstall_touch_nothing_that_runs(team: Team, tmp_path: Path) -> None:
     version = team.train("--trees", "10", "--max-depth", "3")
     team.apply()
     team.until_serving(version)
@@ -31,22 +33,14 @@ def test_upgrade_and_uninstall_touch_nothing_that_runs(team: Team) -> None:
     team.kubectl("delete", "mdep", "probe")
     assert template(team) == before
 
-    values = cluster.helm("get", "values", RELEASE, *namespaced, "-o", "json")
+    values = tmp_path / "values.json"
+    values.write_text(cluster.helm("get", "values", RELEASE, *namespaced, "-o", "json"))
     cluster.helm("uninstall", RELEASE, *namespaced, "--wait", "--timeout=5m")
     try:
         until("no operator", lambda: not cluster.list("pod", SYSTEM_NAMESPACE, f"app.kubernetes.io/instance={RELEASE}"), 120)
         assert team.resource()["status"]["serving"]["version"] == version  # CRD and resource are kept
         assert team.predict()["model_version"] == version
     finally:
-        cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE, "--dry-run=client", "-o", "name")
-        cluster.helm("install", RELEASE, str(CHART), *namespaced, "--values", _file(values), "--wait", "--timeout=5m")
+        cluster.helm("install", RELEASE, str(CHART), *namespaced, "--values", str(values), "--wait", "--timeout=5m")
     second = team.train("--trees", "5", "--max-depth", "2", "--seed", "3")
     team.until_serving(second)
-
-
-def _file(content: str) -> str:
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as stream:
-        stream.write(content)
-    return stream.name

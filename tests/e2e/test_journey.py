@@ -3,8 +3,6 @@
 A load of 50 requests a second comes through the Service from the first rollout to the last; not one may be lost.
 """
 
-import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -150,14 +148,10 @@ def test_the_command_that_status_shows_goes_on(team: Team, load: Traffic) -> Non
 
 
 def test_a_rollback_by_version_needs_no_mlflow(team: Team, load: Traffic) -> None:
-    team.cluster.kubectl("scale", "deployment/mlflow", "-n", "mlflow", "--replicas=0")
-    try:
-        until("the registry to be missed", lambda: team.condition("ModelResolved").get("reason") == "RegistryUnavailable", 90)
+    with team.mlflow_away():
         assert team.ready() == ("True", "Serving")
         team.ask_for(Journey.first)
         team.until_serving(Journey.first)
-    finally:
-        team.cluster.kubectl("scale", "deployment/mlflow", "-n", "mlflow", "--replicas=1")
     none_lost(load)
 
 
@@ -177,9 +171,8 @@ def test_deleting_the_resource_removes_its_children_also_without_a_controller(te
     team.cluster.kubectl("scale", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--replicas=0")
     try:
         team.kubectl("delete", "mdep", NAME)
-        for kind in ("deployment", "replicaset", "service", "pod"):
-            selector = f"mlserving.dev/modeldeployment={NAME}"
-            until(f"no {kind}", lambda kind=kind: not team.cluster.list(kind, team.namespace, selector), 120)  # type: ignore[misc]
+        kinds = "deployment,replicaset,service,pod"
+        until("no children", lambda: not team.cluster.list(kinds, team.namespace, f"mlserving.dev/modeldeployment={NAME}"), 120)
     finally:
         team.cluster.kubectl("scale", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--replicas=2")
         team.cluster.kubectl("rollout", "status", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--timeout=120s")
@@ -195,5 +188,10 @@ def leading_pod(team: Team, other_than: str = "") -> str:
 def last_answers(load: Traffic) -> dict[str, int]:
     """Answers by version, from now until a hundred more have come."""
     before = load.account()
-    after = until("a hundred answers", lambda: (now := load.account()).answered >= before.answered + 100 and now, 60)
+
+    def enough() -> Account | None:
+        now = load.account()
+        return now if now.answered >= before.answered + 100 else None
+
+    after = until("a hundred answers", enough, 60)
     return {version: more for version, count in after.versions.items() if (more := count - before.versions.get(version, 0))}

@@ -78,17 +78,13 @@ def test_while_mlflow_is_away_what_runs_keeps_running_and_it_recovers_by_itself(
     team.move_alias(good)
     team.follow()
     team.until_serving(good)
-    team.cluster.kubectl("scale", "deployment/mlflow", "-n", "mlflow", "--replicas=0")
-    try:
-        until("the registry to be missed", lambda: team.condition("ModelResolved").get("reason") == "RegistryUnavailable", 90)
+    with team.mlflow_away():
         assert team.condition("ModelResolved")["status"] == "False"
         assert team.condition("ModelResolved")["lastTransitionTime"]
         assert team.ready() == ("True", "Serving")
         team.kubectl("delete", "deployment", NAME)
         until("the Deployment to come back", lambda: team.cluster.get("deployment", NAME, team.namespace), 60)
         team.until_serving(good)
-    finally:
-        team.cluster.kubectl("scale", "deployment/mlflow", "-n", "mlflow", "--replicas=1")
     until("the registry to be found again", lambda: team.condition("ModelResolved")["status"] == "True", 120)
 
 

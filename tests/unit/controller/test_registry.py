@@ -74,6 +74,16 @@ async def test_followers_of_one_alias_cost_one_request(mlflow: MlflowDouble) -> 
     assert len(mlflow.asked) == 1
 
 
+async def test_a_registry_that_hangs_is_not_asked_again_by_each_of_its_followers(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.Response(status=500)
+    registry = mlflow.registry()
+    for _ in range(10):
+        with pytest.raises(Waiting):
+            await registry.resolve(CHAMPION)
+    await registry.close()
+    assert len(mlflow.asked) == 1
+
+
 async def test_a_poll_tells_what_has_moved_once(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry()
