@@ -16,6 +16,9 @@ from tests.clusters.packages import SYSTEM_PATH
 from tests.clusters.progress import Trouble, step, wait_for
 from tests.clusters.settings import Settings
 
+API = {"etcd", "kube-apiserver"}
+"""What has to run for the API to answer."""
+
 
 class Local:
     name = "local"
@@ -23,6 +26,7 @@ class Local:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.node = Node(settings)
+        self.logs = self.node.home / "logs"
 
     def prepare(self) -> None:
         machine.check()
@@ -45,10 +49,9 @@ class Local:
         with step("starting the node and its control plane"):
             pid = self.node.start(services=net.services, tools=binaries.cache(self.settings))
             network.connect(net, pid)
-            self._launch_missing("etcd", "kube-apiserver", "containerd")
-            logs = self.node.home / "logs"
-            wait_for("The API server's readiness", self._ready, seconds=120, hint=f"See {logs}/kube-apiserver.log.")
-            wait_for("containerd's answer", self._containerd_answers, seconds=60, hint=f"See {logs}/containerd.log.")
+            self._launch_missing(*API, "containerd")
+            self._await_api()
+            self._await_containerd()
             archive.write(self.node.home / "pause.tar", PAUSE, {"pause": pause}, ["/pause"])
             self.load_images([Image(PAUSE, self.node.home / "pause.tar")])
             # Before the rest starts, since some of it gives up where it may not yet read what it needs.
@@ -56,9 +59,9 @@ class Local:
             self._kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(document))
             self._launch_missing()
         with step("waiting for the node to be ready"):
-            wait_for("The node's readiness", self._node_ready, seconds=90, hint=f"See {logs}/kubelet.log.")
+            wait_for("The node's readiness", self._node_ready, seconds=90, hint=f"See {self.logs}/kubelet.log.")
         with step("waiting for metrics (kubectl top, HPA)"):
-            wait_for("The metrics API", self._metrics_served, seconds=120, hint=f"See {logs}/metrics-server.log.")
+            wait_for("The metrics API", self._metrics_served, seconds=120, hint=f"See {self.logs}/metrics-server.log.")
         return self.settings.kubeconfig
 
     def stop(self) -> None:
@@ -99,9 +102,14 @@ class Local:
         self.node.stop(self._component(name).name)
 
     def start_component(self, name: str) -> None:
+        """Start it, and wait until it is of use again: others give up where they find the API server not ready."""
         component = self._component(name)
         if component.name not in self.node.running():
             self._launch(component)
+        if name in API and self.node.running().keys() >= API:
+            self._await_api()
+        if name == "containerd":
+            self._await_containerd()
 
     def running(self) -> bool:
         return self.node.pid() is not None
@@ -134,6 +142,12 @@ class Local:
         for component in components(network.chosen(self.settings)):
             if component.name not in running and (not names or component.name in names):
                 self._launch(component)
+
+    def _await_api(self) -> None:
+        wait_for("The API server's readiness", self._ready, seconds=120, hint=f"See {self.logs}/kube-apiserver.log.")
+
+    def _await_containerd(self) -> None:
+        wait_for("containerd's answer", self._containerd_answers, seconds=60, hint=f"See {self.logs}/containerd.log.")
 
     def _containerd_answers(self) -> bool:
         with contextlib.suppress(Trouble):
