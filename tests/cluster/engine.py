@@ -20,7 +20,6 @@ CGROUP = "mdep-docker-test"
 @dataclass(frozen=True, slots=True)
 class Engine:
     options: tuple[str, ...] = ()
-    run_options: tuple[str, ...] = ()
 
     def __call__(self, *arguments: str) -> str:
         return run(["docker", *self.options, *arguments])
@@ -36,10 +35,10 @@ def docker_engine() -> Iterator[Engine]:
         return
     packages.ensure({"dockerd": "docker.io", "docker": "docker.io"})
     folder = Path(tempfile.mkdtemp(prefix="docker-"))  # short: sockets lie in it
-    engine = Engine((f"--host=unix://{folder}/socket",), (f"--cgroup-parent=/{CGROUP}",))
+    engine = Engine((f"--host=unix://{folder}/socket",))
     # No bridge and no rules, which would stay; its mounts and processes end with its namespaces.
     daemon = ["dockerd", *engine.options, f"--data-root={folder}/data", f"--exec-root={folder}/run", f"--pidfile={folder}/pid"]
-    quiet = ("--bridge=none", "--iptables=false", "--ip-forward=false")
+    quiet = (f"--cgroup-parent=/{CGROUP}", "--bridge=none", "--iptables=false", "--ip-forward=false")
     with (folder / "log").open("wb") as log:
         keeper = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", *daemon, *quiet],

@@ -92,7 +92,7 @@ def test_the_server_becomes_healthy_and_predicts_under_docker(engine: Engine, bu
     engine("load", "--input", str(built["server"].archive))
     limits = ("--memory=1g", "--cpus=2", "--read-only", f"--user={ANYBODY}", "--cap-drop=ALL", "--tmpfs=/tmp")
     mounts = ("--network=host", f"--volume={model}:/model:ro", f"--env=MLSERVING_SETTINGS={json.dumps(told)}")
-    container = engine("run", "--detach", *engine.run_options, *limits, *mounts, built["server"].name).strip()
+    container = engine("run", "--detach", *limits, *mounts, built["server"].name).strip()
     try:
 
         def health() -> str:
