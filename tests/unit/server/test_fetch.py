@@ -6,7 +6,7 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,28 @@ def test_wrong_bytes_never_get_a_name(store: Store, url: str, tmp_path: Path, wr
     with pytest.raises(DigestMismatch, match="MLmodel"):
         fetch(told(store, tmp_path, url))
     assert contents(tmp_path) == {}
+
+
+def test_a_file_that_never_ends_is_not_waited_for(store: Store, url: str, tmp_path: Path) -> None:
+    chunk, most = bytes(1024 * 1024), 200
+    sent = Counter[str]()
+
+    def endless(request: BaseHTTPRequestHandler, _: int) -> bool:
+        if request.path != store.path_of("MLmodel"):
+            return False
+        request.send_response(200)
+        request.end_headers()
+        request.close_connection = True
+        with suppress(OSError):
+            for _ in range(most):
+                request.wfile.write(chunk)
+                sent[request.path] += 1
+        return True
+
+    store.before = endless
+    with pytest.raises(DigestMismatch, match="more than its 11 bytes"):
+        fetch(told(store, tmp_path, url))
+    assert sent.total() < most
 
 
 def test_a_manifest_with_another_digest_is_refused(store: Store, url: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 
 from server import artifact, loading, model, trust
@@ -168,6 +169,18 @@ def test_a_tree_that_leads_out_of_itself_is_refused(field: str, value: int) -> N
     state["nodes"][field][0] = value
     tree.__setstate__(state)
     assert trust.has_broken_tree(broken)
+
+
+def test_a_skops_file_with_such_a_tree_is_not_loaded(model: Model, tmp_path: Path) -> None:
+    broken = forest()
+    tree = broken.estimators_[0].tree_
+    state = tree.__getstate__()
+    state["nodes"]["left_child"][0] = 10**6
+    tree.__setstate__(state)
+    directory = factories.altered(model("skops"), tmp_path / "model", lambda mlmodel: None)
+    skops.io.dump(broken, directory / "model.skops")
+    with pytest.raises(LoadFailed, match="tree whose nodes lead out of it"):
+        load(artifact.read(directory))
 
 
 def test_a_tree_for_wider_data_is_refused() -> None:
