@@ -23,12 +23,16 @@ INTERVAL_SECONDS = 15.0
 
 async def mirror(cluster: Cluster, registry: Registry, store: Store, namespaces: tuple[str, ...]) -> None:
     """Copy what is missing, for ever; the store is ready after the first pass."""
+    missing: set[str] = set()  # told once each, not at every pass
     while True:
         try:
             for namespace in namespaces or ("",):
                 for body in await cluster.list("ModelDeployment", namespace):
                     for model in named(read_resource(body).before):
-                        await _bring(model, registry, store)
+                        error = await _bring(model, registry, store)
+                        if error is not None and model.digest not in missing:
+                            missing.add(model.digest)
+                            log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("MirrorFailed", extra={"error": str(error) or type(error).__name__})
         else:
@@ -42,11 +46,13 @@ def named(status: ModelDeploymentStatus) -> list[ServingModel | HistoryEntry]:
     return list({model.digest: model for model in models}.values())
 
 
-async def _bring(model: ServingModel | HistoryEntry, registry: Registry, store: Store) -> None:
+async def _bring(model: ServingModel | HistoryEntry, registry: Registry, store: Store) -> ReconcileError | None:
+    """Have a model's files here; the reason where neither a replica nor the registry has them."""
     if store.has(model.digest) or await store.fetch_from_peers(model.digest):
-        return
+        return None
     try:
         version = await registry.resolve(ModelReference(name=model.name, version=model.version))
         await store.pull(version, registry)
     except ReconcileError as error:
-        log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
+        return error
+    return None

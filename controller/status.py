@@ -212,13 +212,19 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
         return _Verdict(True, "HeldByPerson", _held_message(outcome))
     if outcome.refusal is not None:
         return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, serving), "Stalled")
-    if (error := outcome.unresolved) is not None and (
-        error.reason not in _REGISTRY_AWAY or live.word.request != outcome.word.request
-    ):
+    if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
         also: Literal["Stalled", "Reconciling"] = "Stalled" if isinstance(error, Stalling) else "Reconciling"
         return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", also)
     few = "" if pods.available >= pods.wanted else f" ({pods.available} of {pods.wanted} ready)"
     return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{few}")
+
+
+def _as_asked(outcome: Outcome, live: Rollout) -> bool:
+    """Whether what is live is what the spec asks for, as far as that can be known while the registry does not tell."""
+    asked, model, error = outcome.asked, live.model, outcome.unresolved
+    if asked is not None and asked.digest is not None:
+        return (asked.name, asked.version, asked.digest) == (model.name, model.version, model.digest)
+    return error is not None and error.reason in _REGISTRY_AWAY and live.word.request == outcome.word.request
 
 
 def _nothing_there(outcome: Outcome) -> _Verdict:

@@ -95,14 +95,14 @@ def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dic
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), *namespaced, *sets, *options, "--wait", "--timeout=5m")
 
 
-def prepare() -> Installation:
-    """All of it, found or made."""
+def prepare(*options: str) -> Installation:
+    """All of it, found or made; `options` go to helm."""
     cluster = start_cluster()
     names, keys = load_images()
     with step("MLflow"):
         install_mlflow(cluster, names)
     with step("the operator (helm upgrade --install)"):
-        install_operator(cluster, names, keys)
+        install_operator(cluster, names, keys, *options)
     return Installation(cluster, names)
 
 

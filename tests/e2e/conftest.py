@@ -1,5 +1,6 @@
 """The real thing: a cluster, MLflow on it, the operator by its chart. A cluster that was there is left as it was found."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,8 @@ from tests.kubernetes import Kubernetes
 def installation() -> Iterator[Installation]:
     provider = chosen(Settings.read())
     found = provider.running()
-    yield prepare()
+    # Small requests, so that the pods of several tests fit on a machine of two cores.
+    yield prepare("--set", "defaults.resources.requests.cpu=100m")
     if not found:
         provider.stop()
 
@@ -32,5 +34,5 @@ def team(installation: Installation, request: pytest.FixtureRequest) -> Iterator
     cluster = installation.cluster
     cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found")
     installation.make_namespace(namespace)
-    yield Team(installation, namespace)
+    yield Team(installation, namespace, model=f"{namespace}-{uuid.uuid4().hex[:6]}")
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")

@@ -22,10 +22,11 @@ RATE = 50
 
 @dataclass
 class Team:
-    """A namespace, and a registered model of the same name, so that test modules do not meet in MLflow."""
+    """A namespace, and a registered model that no other test module, and no earlier run, knows."""
 
     installation: Installation
     namespace: str
+    model: str
 
     @property
     def cluster(self) -> Kubernetes:
@@ -39,16 +40,16 @@ class Team:
     # --- MLflow -------------------------------------------------------------------------------------------------------
     def train(self, *arguments: str, alias: str = "champion") -> str:
         """Train and register a version under the alias; its number."""
-        self.installation.train("--name", self.namespace, "--alias", alias, *arguments)
+        self.installation.train("--name", self.model, "--alias", alias, *arguments)
         with self.installation.mlflow() as address:
-            url = f"{address}/api/2.0/mlflow/registered-models/alias?name={self.namespace}&alias={alias}"
+            url = f"{address}/api/2.0/mlflow/registered-models/alias?name={self.model}&alias={alias}"
             with urllib.request.urlopen(url, timeout=30) as response:
                 return str(json.load(response)["model_version"]["version"])
 
     def register_odd(self, kind: str) -> str:
         """Register a version that something is wrong with; its number."""
         with self.installation.mlflow() as address:
-            command = [sys.executable, "-m", "tests.e2e.odd_models", kind, "--name", self.namespace, "--tracking-uri", address]
+            command = [sys.executable, "-m", "tests.e2e.odd_models", kind, "--name", self.model, "--tracking-uri", address]
             done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
         if done.returncode:
             raise CommandFailedError(command, done.returncode, done.stdout + done.stderr)
@@ -56,7 +57,7 @@ class Team:
 
     def move_alias(self, version: str, alias: str = "champion") -> None:
         with self.installation.mlflow() as address:
-            body = json.dumps({"name": self.namespace, "alias": alias, "version": version}).encode()
+            body = json.dumps({"name": self.model, "alias": alias, "version": version}).encode()
             request = urllib.request.Request(
                 f"{address}/api/2.0/mlflow/registered-models/alias", body, {"Content-Type": "application/json"}
             )
@@ -92,7 +93,7 @@ class Team:
             "apiVersion": "mlserving.dev/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {"model": {"name": self.namespace, "alias": "champion"}, **spec},
+            "spec": {"model": {"name": self.model, "alias": "champion"}, **spec},
         }
         self.cluster.apply(json.dumps(resource))
 

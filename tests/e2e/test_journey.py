@@ -56,7 +56,7 @@ def test_ten_lines_become_a_model_that_answers_as_it_was_trained(team: Team) -> 
 def test_kubectl_get_reads_well(team: Team) -> None:
     header, row = team.kubectl("get", "mdep").splitlines()
     assert header.split() == ["NAME", "MODEL", "VERSION", "READY", "REPLICAS", "REASON", "AGE"]
-    assert row.split()[:6] == [NAME, team.namespace, Journey.first, "True", "2", "Serving"]
+    assert row.split()[:6] == [NAME, team.model, Journey.first, "True", "2", "Serving"]
     wide = team.kubectl("get", "mdep", "-o", "wide").splitlines()[0].split()
     assert wide[-4:] == ["TARGET", "DIGEST", "VERIFIED", "URL"]
 
@@ -84,8 +84,8 @@ def test_the_alias_is_followed_without_a_lost_request(team: Team, load: Traffic)
 
 def test_rollout_history_tells_the_story(team: Team, load: Traffic) -> None:
     told = team.kubectl("rollout", "history", f"deployment/{NAME}")
-    assert f"version {Journey.first} ({team.namespace}@champion)" in told
-    assert f"version {Journey.second} ({team.namespace}@champion)" in told
+    assert f"version {Journey.first} ({team.model}@champion)" in told
+    assert f"version {Journey.second} ({team.model}@champion)" in told
     assert "successfully rolled out" in team.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=60s")
 
 

@@ -15,13 +15,13 @@ pytestmark = pytest.mark.timeout(600)
 def good(team: Team) -> str:
     """A version that serves, fixed by its number."""
     version = team.train("--trees", "10", "--max-depth", "3")
-    team.apply(model={"name": team.namespace, "version": int(version)})
+    team.apply(model={"name": team.model, "version": int(version)})
     team.until_serving(version)
     return version
 
 
 def test_a_model_that_is_not_there_yet_comes_up_by_itself(team: Team, good: str) -> None:
-    team.apply("early", model={"name": team.namespace, "alias": "challenger"}, replicas=1)
+    team.apply("early", model={"name": team.model, "alias": "challenger"}, replicas=1)
     team.until_ready_is("False", "ModelNotFound", "early")
     assert "'challenger'" in team.condition("Ready", "early")["message"]
     assert team.condition("Reconciling", "early")["status"] == "True"
@@ -56,7 +56,7 @@ def test_a_bad_version_never_serves_and_says_why(team: Team, good: str, kind: st
 
 def test_a_model_that_this_project_did_not_train_is_served_and_status_says_what_was_proved(team: Team, good: str) -> None:
     version = team.register_odd("plain")
-    team.apply("plain", model={"name": team.namespace, "version": int(version)}, replicas=1)
+    team.apply("plain", model={"name": team.model, "version": int(version)}, replicas=1)
     team.until_serving(version, name="plain")
     assert team.status("plain")["serving"]["verified"] == "Executed"
     assert team.predict(name="plain")["model_version"] == version
@@ -65,7 +65,7 @@ def test_a_model_that_this_project_did_not_train_is_served_and_status_says_what_
 
 def test_a_pinned_digest_is_served_and_another_is_refused(team: Team, good: str) -> None:
     digest = team.status()["serving"]["digest"]
-    reference = {"name": team.namespace, "version": int(good)}
+    reference = {"name": team.model, "version": int(good)}
     team.apply("pinned", model={**reference, "digest": digest}, replicas=1)
     team.until_serving(good, name="pinned")
     team.apply("pinned", model={**reference, "digest": "sha256:" + "0" * 64}, replicas=1)
@@ -99,7 +99,7 @@ def test_a_service_of_somebody_else_is_not_touched(team: Team, good: str) -> Non
             }
         )
     )
-    team.apply("taken", model={"name": team.namespace, "version": int(good)}, replicas=0)
+    team.apply("taken", model={"name": team.model, "version": int(good)}, replicas=0)
     team.until_ready_is("False", "NameConflict", "taken")
     service = team.cluster.get("service", "taken", team.namespace)
     assert service is not None
@@ -108,7 +108,7 @@ def test_a_service_of_somebody_else_is_not_touched(team: Team, good: str) -> Non
 
 
 def test_an_autoscaler_is_made_and_reads_cpu(team: Team, good: str) -> None:
-    model = {"name": team.namespace, "version": int(good)}
+    model = {"name": team.model, "version": int(good)}
     team.apply("scaled", model=model, autoscaling={"minReplicas": 1, "maxReplicas": 3})
     team.until_serving(good, name="scaled")
 

@@ -267,6 +267,13 @@ class TestRegistryAway:
         await world.settle()
         assert (world.live_version, world.condition("Ready")) == ("1", ("True", "Serving"))
 
+    async def test_a_fixed_version_that_serves_stays_ready_when_the_registry_loses_it(self, world: World) -> None:
+        await deployed(world, model={"name": "fraud", "version": 1})
+        del world.registry.versions["1"]
+        await world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+        assert world.condition("ModelResolved") == ("False", "ModelNotFound")
+
     async def test_a_deleted_deployment_comes_back(self, world: World) -> None:
         await deployed(world)
         world.registry.away = True
