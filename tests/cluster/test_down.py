@@ -100,7 +100,8 @@ def start_and_kill(local: Local, moment: Callable[[], bool]) -> None:
 
 def traces(local: Local) -> dict[str, set[str]]:
     """Everything on the machine that a cluster could leave, as far as it can be this one's."""
-    mine = (str(local.settings.checkout), local.settings.key)
+    # Zombies have a name only, and other clusters' processes the same one; theirs were there before.
+    mine = (str(local.settings.checkout), local.settings.key, local.node.first.name)
     return {
         "processes": {name for name in processes() if any(each in name for each in mine)},
         "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),

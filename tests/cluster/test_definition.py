@@ -1,0 +1,101 @@
+"""What `kubectl apply` says to a ModelDeployment, and `kubectl explain` about it: the definition in the real API server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kubernetes import CommandFailedError, Kubernetes
+
+CHECKOUT = Path(__file__).parents[2]
+DEFINITION = CHECKOUT / "charts" / "modeldeployment-operator" / "files" / "crd.yaml"
+SAMPLES = sorted((CHECKOUT / "manifests" / "samples").glob("*.yaml"))
+NAME = "modeldeployments.mlserving.dev"
+
+ONE_OF = "set exactly one of version and alias"
+LOOKS = {"name": "fraud", "version": 3}
+
+
+@pytest.fixture(scope="module")
+def api(cluster: Kubernetes) -> Iterator[Kubernetes]:
+    """The cluster, with the definition in it; one that was there before stays."""
+    was_there = NAME in cluster.kubectl("get", "crd", "-o", "name")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    yield cluster
+    if not was_there:
+        cluster.kubectl("delete", "crd", NAME)
+
+
+def try_out(api: Kubernetes, spec: dict[str, Any], name: str = "fraud") -> dict[str, Any]:
+    """What the API server would store."""
+    resource = {
+        "apiVersion": "mlserving.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": spec,
+    }
+    stored: dict[str, Any] = json.loads(
+        api.kubectl("apply", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(resource))
+    )
+    return stored
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_samples_are_accepted(api: Kubernetes, sample: Path) -> None:
+    assert "created (server dry run)" in api.kubectl("apply", "--dry-run=server", "-f", str(sample))
+
+
+@pytest.mark.parametrize("version", [3, "3"])
+def test_a_version_is_a_number_or_a_string_of_digits(api: Kubernetes, version: object) -> None:
+    assert try_out(api, {"model": {"name": "fraud", "version": version}})["spec"]["model"]["version"] == version
+
+
+def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
+    resources = {"requests": {"cpu": 1, "memory": "256Mi"}, "limits": {"cpu": "1500m", "memory": 10**9}}
+    assert try_out(api, {"model": LOOKS, "resources": resources})["spec"]["resources"] == resources
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"model": {"name": "fraud", "version": 3, "alias": "champion"}}, ONE_OF),
+        ({"model": {"name": "fraud"}}, ONE_OF),
+        ({"model": {"name": "fraud", "version": "latest"}}, "to follow a name such as 'champion', use alias"),
+        ({"model": {"name": "fraud", "version": 0}}, "number of a registered model version"),
+        ({"model": {"name": "fraud", "alias": "v3"}}, "for a fixed version, use version"),
+        ({"model": {"name": "fraud/3", "version": 3}}, "no '/' and no ':'"),
+        ({"model": {**LOOKS, "digest": "abc"}}, "'sha256:' and 64 hexadecimal digits"),
+        ({"model": {"name": "fraud", "alias": "champion", "digest": "sha256:" + "0" * 64}}, "digest goes with version only"),
+        ({"model": LOOKS, "replicas": 2, "autoscaling": {"maxReplicas": 3}}, "set replicas or autoscaling, not both"),
+        ({"model": LOOKS, "replicas": -1}, "greater than or equal to 0"),
+        ({"model": LOOKS, "autoscaling": {"minReplicas": 5, "maxReplicas": 3}}, "minReplicas must not be above maxReplicas"),
+        ({"model": LOOKS, "resources": {"requests": {"cpu": 2}, "limits": {"cpu": "500m"}}}, "the cpu limit is below"),
+        (
+            {"model": LOOKS, "resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}},
+            "the memory limit is below",
+        ),
+        ({"model": LOOKS, "resources": {"requests": {"cpu": "lots"}}}, "not a quantity"),
+        ({"model": LOOKS, "replica": 2}, 'unknown field "spec.replica"'),
+        ({}, "spec.model: Required value"),
+    ],
+)
+def test_mistakes_are_refused_with_a_sentence(api: Kubernetes, spec: dict[str, Any], says: str) -> None:
+    with pytest.raises(CommandFailedError) as refusal:
+        try_out(api, spec)
+    assert says in refusal.value.output
+
+
+@pytest.mark.parametrize("name", ["9fraud", "fraud.x", "a" * 64])
+def test_a_name_that_no_service_can_have_is_refused(api: Kubernetes, name: str) -> None:
+    with pytest.raises(CommandFailedError, match="the name becomes that of a Service"):
+        try_out(api, {"model": LOOKS}, name)
+
+
+def test_kubectl_explain_reads_like_documentation(api: Kubernetes) -> None:
+    told = api.kubectl("explain", "mdep.spec.model.alias")
+    assert "Alias to follow, such as champion" in told
+    assert "when it moves to another version" in " ".join(told.split())
+    assert "Set it to an older one to roll back" in " ".join(api.kubectl("explain", "modeldeployment.spec.model").split())
