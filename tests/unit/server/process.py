@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-
-from httpx import Client, HTTPError, Response
 
 from tests.unit.server import factories
 
@@ -30,17 +29,18 @@ class Process:
     termination: Path
     log: Path
 
-    def get(self, path: str) -> Response | None:
-        """An answer of the management port; None while nobody listens."""
-        try:
-            with Client() as client:
-                return client.get(f"http://127.0.0.1:{self.management_port}{path}")
-        except HTTPError:
-            return None
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of the management port; 0 while nobody listens."""
+        connection = HTTPConnection("127.0.0.1", self.management_port, timeout=10)
+        with contextlib.closing(connection), contextlib.suppress(OSError, HTTPException):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.load(answer)
+        return 0, None
 
     def wait_ready(self) -> None:
         """Until /readyz says so."""
-        wait_until(lambda: (answer := self.get("/readyz")) is not None and answer.status_code == 200)
+        wait_until(lambda: self.get("/readyz")[0] == 200)
 
     def connect(self) -> socket.socket:
         """A connection to the port for clients."""

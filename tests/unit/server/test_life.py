@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx import Client, Response
+from httpx import Client
 
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model
@@ -153,9 +153,9 @@ def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) 
             clients = Clients(process, 4)
             wait_until(lambda: len(clients.statuses) > 20)
             process.popen.send_signal(signal.SIGTERM)
-            wait_until(lambda: (ready := process.get("/readyz")) is not None and ready.status_code == 503)
-            assert _management(process, "/livez").status_code == 200
-            assert _management(process, "/readyz").json()["reason"] == "Draining"
+            wait_until(lambda: process.get("/readyz")[0] == 503)
+            assert process.get("/livez")[0] == 200
+            assert process.get("/readyz")[1]["reason"] == "Draining"
             clients.join()
             with process.connect() as late:  # whoever has not heard yet still gets in, and an answer
                 late.sendall(REQUEST)
@@ -172,12 +172,6 @@ def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) 
         assert process.termination.read_text() == ""
 
 
-def _management(process: Process, path: str) -> Response:
-    answer = process.get(path)
-    assert answer is not None
-    return answer
-
-
 def test_a_pod_whose_model_is_at_fault_says_so_and_ends(model: Model, tmp_path: Path) -> None:
     def otherwise(mlmodel: dict[str, dict[str, dict[str, dict[str, list[int]]]]]) -> None:
         mlmodel["metadata"]["mlserving"]["example"]["predictions"][0] = 1
@@ -189,7 +183,7 @@ def test_a_pod_whose_model_is_at_fault_says_so_and_ends(model: Model, tmp_path: 
     with started(wrong, scratches[0]) as mismatch, started(model("forest"), scratches[1], thread=1) as settings:
         assert settings.ended() == 78
         assert settings.events()[-1]["reason"] == "SettingsInvalid"
-        wait_until(lambda: mismatch.popen.poll() is not None or mismatch.get("/livez") is not None)
+        wait_until(lambda: mismatch.popen.poll() is not None or mismatch.get("/livez")[0] == 200)
         assert mismatch.ended() == 65
         assert mismatch.last_words()["reason"] == "ExampleMismatch"
         assert "row 1 is predicted as 0, recorded is 1" in mismatch.last_words()["message"]
@@ -206,6 +200,6 @@ def test_a_pod_that_must_go_while_it_loads_just_goes(model: Model, tmp_path: Pat
     directory = factories.altered(model("forest"), tmp_path / "model", lambda mlmodel: None)
     (directory / "model.pkl").write_bytes(pickle.dumps(Sleeps()))
     with started(directory, tmp_path, drainSeconds=600) as process:
-        wait_until(lambda: process.get("/livez") is not None)
+        wait_until(lambda: process.get("/livez")[0] == 200)
         process.popen.send_signal(signal.SIGTERM)
         assert process.ended() == 0
