@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clusters.provider import chosen
+from tests.clusters.provider import borrowed
 from tests.clusters.settings import Settings
 from tests.e2e.team import Team
 from tests.installation import Installation, prepare
@@ -14,12 +14,9 @@ from tests.kubernetes import Kubernetes
 
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
-    provider = chosen(Settings.read())
-    found = provider.running()
-    # Small requests, so that the pods of several tests fit on a machine of two cores.
-    yield prepare("--set", "defaults.resources.requests.cpu=100m")
-    if not found:
-        provider.stop()
+    with borrowed(Settings.read()):
+        # Small requests, so that the pods of several tests fit on a machine of two cores.
+        yield prepare("--set", "defaults.resources.requests.cpu=100m")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What a team does with its namespace: train, apply, look, change its mind."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -118,7 +119,7 @@ class Team:
             ["bash", "-c", command.replace("kubectl", self.cluster.kubectl_binary, 1)],
             check=True,
             capture_output=True,
-            env={"KUBECONFIG": str(self.cluster.kubeconfig), "PATH": "/usr/bin:/bin"},
+            env={**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)},
         )
 
     # --- what they see ------------------------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""The page on ModelDeployment knows every reason that the code can give, and every field of the spec."""
+
+import re
+from pathlib import Path
+
+from controller.crd import custom_resource_definition
+
+CONTROLLER = Path(__file__).parents[3] / "controller"
+PAGE = (CONTROLLER / "README.md").read_text()
+# A reason is a CamelCase literal, given where an error, a refusal, a fault or a condition is made.
+GIVEN = re.compile(r'(?:Waiting|Stalling|Refusal|_Verdict|Fault)\(\s*(?:True, |False, |reason=)?"([A-Z][A-Za-z]+)"')
+CONDITION = re.compile(r'(?:return|\() ?(?:True|False|None), "([A-Z][A-Za-z]+)"')
+
+
+def test_every_reason_is_explained() -> None:
+    reasons: set[str] = set()
+    for path in CONTROLLER.rglob("*.py"):
+        for pattern in (GIVEN, CONDITION):
+            reasons |= set(pattern.findall(path.read_text()))
+    assert {"ModelNotFound", "HeldByPerson", "DigestMismatch", "OutOfMemory", "PodsReady"} <= reasons
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in PAGE) == []
+
+
+def test_every_field_of_the_spec_is_on_the_page() -> None:
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    fields = [f"model.{name}" for name in spec["model"]["properties"]] + [name for name in spec if name != "model"]
+    assert [field for field in fields if f"`{field}" not in PAGE] == []
