@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import threadpoolctl  # type: ignore[import-untyped]
+import threadpoolctl
 
 from server.artifact import Label
 from server.errors import Overloaded, PredictionTooSlow, Unanswerable
