@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.engine import Engine, docker_engine
 from tests.cluster.pods import BUSYBOX, Workloads
 from tests.clusters import archive, binaries, packages
 from tests.clusters.image import Image
@@ -24,6 +25,12 @@ def settings() -> Settings:
 def provider(settings: Settings) -> Iterator[Provider]:
     with borrowed(settings) as provider:
         yield provider
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    with docker_engine() as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

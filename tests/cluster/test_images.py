@@ -5,12 +5,11 @@ import re
 import socket
 import urllib.request
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.engine import Engine, docker_engine
+from tests.cluster.engine import Engine
 from tests.cluster.image_contents import Contents, contents
 from tests.clusters import images
 from tests.clusters.image import Image
@@ -74,12 +73,6 @@ def test_an_image_holds_its_own_room_only(inside: dict[str, Contents]) -> None:
 def test_the_server_says_how_its_health_is_asked(inside: dict[str, Contents]) -> None:
     assert inside["server"].configuration["Healthcheck"]["Test"] == ["CMD", "python", "-m", "server", "healthcheck"]
     assert inside["server"].configuration["Entrypoint"] == ["python", "-m", "server"]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with docker_engine() as engine:
-        yield engine
 
 
 def test_the_server_becomes_healthy_and_predicts_under_docker(engine: Engine, built: dict[str, Image], tmp_path: Path) -> None:
