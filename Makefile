@@ -43,7 +43,7 @@ lint: venv  ## style, types, import rules, generated files
 	$(PY) -m controller.crd --check charts/modeldeployment-operator/files/crd.yaml
 
 unit: venv  ## the fast tests: no root, no cluster
-	$(PYTEST) tests/unit
+	$(PYTEST) -n 2 tests/unit
 
 contract: venv  ## controller and server agree
 	$(PYTEST) tests/contract

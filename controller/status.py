@@ -17,6 +17,8 @@ from controller.resources.service import url
 from controller.rollout import Cause, Decision, Kind, PinnedModel, Rollout, Word
 from controller.workload import Fault, Workload
 
+_ALSO = ("Reconciling", "Stalled")
+
 # The registry being away says nothing about what runs.
 _REGISTRY_AWAY = {"RegistryUnavailable", "RegistryRefused"}
 
@@ -91,8 +93,10 @@ def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploym
             for kind, truth, reason, message in (
                 ("Ready", verdict.ready, verdict.reason, verdict.message),
                 ("Available", *_available(outcome)),
-                ("Reconciling", verdict.also == "Reconciling", verdict.reason, verdict.message),
-                ("Stalled", verdict.also == "Stalled", verdict.reason, verdict.message),
+                *(
+                    (also, verdict.also == also, verdict.reason, verdict.message if verdict.also == also else "")
+                    for also in _ALSO
+                ),
                 ("ModelResolved", *_resolved(outcome)),
                 ("GatesPassed", *_gates_passed(outcome)),
             )
