@@ -52,6 +52,7 @@ async def run(settings: Settings) -> None:
     registry = Registry(settings.registries, settings.poll_seconds)
     store = _store(settings)
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
+    store.forget_unfinished()
     lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
     reconciler = Reconciler(cluster, registry, store, _pod_settings(settings))
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)

@@ -52,14 +52,14 @@ def _digits(value: object) -> object:
 VersionNumber = Annotated[
     str,
     BeforeValidator(_digits),
-    Field(pattern=r"^[1-9][0-9]*$", max_length=10),
+    Field(pattern=r"^[1-9][0-9]{0,9}$"),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
             "maxLength": 64,
             **_rules(
                 _rule(
-                    "type(self) == int ? self >= 1 : self.matches('^[1-9][0-9]*$')",
+                    "type(self) == int ? self >= 1 && self <= 9999999999 : self.matches('^[1-9][0-9]{0,9}$')",
                     "a version is the number of a registered model version, such as 3;"
                     " to follow a name such as 'champion', use alias instead",
                 )
@@ -260,6 +260,7 @@ class ServingModel(_Status):
     name: str = Field(description="Registered model.")
     version: str = Field(description="Model version.")
     alias: str | None = Field(default=None, description="Alias that led to it, if one did.")
+    registry: str = Field(default="", description="Registry that it came from.")
     run_id: str | None = Field(default=None, alias="runID", description="MLflow run that made the version.")
     digest: str = Field(description="sha256 digest of the version's files; each pod verified it.")
     size_bytes: int = Field(description="Size of the version's files.")
@@ -287,6 +288,7 @@ class Hold(_Status):
     version: str = Field(description="The version that is held.")
     digest: str = Field(description="Its digest.")
     request: str = Field(description="The spec.model that was taken back; another one ends the hold.")
+    retry: str = Field(default="", description="The retry annotation of that moment; another one ends the hold.")
     since: datetime = Field(description="Since when.")
 
 
@@ -297,6 +299,7 @@ class HistoryEntry(_Status):
     name: str = Field(description="Registered model.")
     version: str = Field(description="Model version.")
     digest: str = Field(description="Digest of its files.")
+    registry: str = Field(default="", description="Registry that it came from.")
     run_id: str | None = Field(default=None, alias="runID", description="MLflow run that made the version.")
     size_bytes: int = Field(default=0, description="Size of its files.")
     verified: str = Field(default="Loaded", description="What the pods proved before they became ready.")

@@ -9,7 +9,7 @@ from controller.errors import Stalling
 from controller.store import Store
 from controller.text import bounded
 
-MAX_MLMODEL_BYTES = 4 * 1024 * 1024
+MAX_MLMODEL_BYTES = 1024 * 1024  # 600 columns with bounds are a tenth of it
 OWN_METADATA = "mlserving"
 
 
@@ -33,27 +33,42 @@ class Artifact:
 def inspect(store: Store, digest: str) -> Artifact:
     """Read the artifact's MLmodel. Raises Stalling (ModelUnreadable)."""
     files = store.files(digest)
-    content = store.read(digest, "MLmodel", MAX_MLMODEL_BYTES)
+    content = store.read(digest, "MLmodel", MAX_MLMODEL_BYTES + 1)
     if content is None:
         raise Stalling("ModelUnreadable", "the version has no MLmodel file; log it with mlflow.sklearn.log_model")
-    try:
-        described = yaml.safe_load(content)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise Stalling("ModelUnreadable", f"its MLmodel file is no YAML: {bounded(str(error), 200)}") from error
+    if len(content) > MAX_MLMODEL_BYTES:
+        raise Stalling("ModelUnreadable", f"its MLmodel file has more than {MAX_MLMODEL_BYTES:,} bytes; log the model anew")
+    described = _parse(content)
     if not isinstance(described, dict) or not isinstance(described.get("flavors"), dict):
         raise Stalling("ModelUnreadable", "its MLmodel file names no flavors; log it with mlflow.sklearn.log_model")
     flavor = _mapping(described["flavors"].get("sklearn"))
-    model_file = str(flavor.get("pickled_model", ""))
+    model_file = _text(flavor.get("pickled_model"))
     return Artifact(
         digest=digest,
         size_bytes=sum(file.size for file in files),
-        flavors=tuple(bounded(str(name), 50) for name in list(described["flavors"])[:10]),
-        serialization=bounded(str(flavor.get("serialization_format", "pickle")), 50) if flavor else "",
+        flavors=tuple(bounded(_text(name), 50) for name in list(described["flavors"])[:10]),
+        serialization=bounded(_text(flavor.get("serialization_format", "pickle")), 50) if flavor else "",
         model_file=bounded(model_file, 200),
         has_model_file=any(file.path == model_file for file in files),
         has_code=bool(flavor.get("code")),
         verified=_provable(described),
     )
+
+
+def _parse(content: bytes) -> object:
+    """The YAML in `content`. Without aliases: MLflow writes none, and a few of them can stand for gigabytes."""
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, Loader=yaml.CSafeLoader)):
+            raise Stalling("ModelUnreadable", "its MLmodel file has YAML aliases, which MLflow never writes; log the model anew")
+        return yaml.load(content, Loader=yaml.CSafeLoader)
+    except Stalling:
+        raise
+    except Exception as error:  # PyYAML answers odd tags with errors of any kind
+        raise Stalling("ModelUnreadable", f"its MLmodel file cannot be read: {bounded(str(error), 200)}") from error
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _provable(described: dict[str, Any]) -> str:

@@ -16,13 +16,14 @@ class Children:
 
     async def bring(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
         """Bring the children to what `spec` wants. Raises Stalling (NameConflict)."""
-        await self._bring("Service", owner, service(owner, spec))
-        await self._bring("HorizontalPodAutoscaler", owner, autoscaler(owner, spec))
+        await self.bring_one("Service", owner, service(owner, spec))
+        await self.bring_one("HorizontalPodAutoscaler", owner, autoscaler(owner, spec))
         # Replicas are the spec's only while it names them; otherwise they belong to whoever scales.
         if deployment is not None and spec.replicas is not None and deployment["spec"].get("replicas") != spec.replicas:
             await self._cluster.scale("Deployment", owner.namespace, owner.name, spec.replicas)
 
-    async def _bring(self, kind: str, owner: Owner, wanted: Object | None) -> None:
+    async def bring_one(self, kind: str, owner: Owner, wanted: Object | None) -> None:
+        """Bring one child to what is wanted; None: away with it, if it is ours."""
         live = await self._cluster.get(kind, owner.namespace, owner.name)
         if wanted is None:
             if live is not None and owned(live, owner.uid):
@@ -33,7 +34,11 @@ class Children:
         elif not owned(live, owner.uid):
             raise name_conflict(kind, owner)
         elif not covers(live, wanted):
-            await self._cluster.apply(kind, wanted)
+            # Ours replaced as a whole, everybody else's left alone. Server-side apply could not take away a port that the
+            # creation, another operation in its books, had set.
+            ours = [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in wanted["spec"].items()]
+            labels = {**(live["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
+            await self._cluster.patch(kind, live, [*ours, {"op": "add", "path": "/metadata/labels", "value": labels}])
 
 
 def covers(live: object, wanted: object) -> bool:

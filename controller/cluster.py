@@ -22,7 +22,6 @@ Object = dict[str, Any]
 FIELD_MANAGER = "modeldeployment-operator"
 REQUEST_TIMEOUT = 30  # seconds
 JSON_PATCH = "application/json-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
 
 _PATHS = {  # kind: (API prefix, plural)
@@ -104,36 +103,13 @@ class Cluster:
         return _present(await self._request("PUT", kind, *path, query=_WRITE, body=body))
 
     async def patch(self, kind: str, live: Object, operations: Sequence[Object]) -> Object:
-        """One JSON patch that fails with Conflict unless `live` is still what is there: same object, same version."""
+        """One JSON patch that raises Conflict unless `live` is still what is there."""
         metadata = live["metadata"]
-        tests = [
-            {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]},
-            {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]},
-        ]
-        try:
-            return _present(
-                await self._request(
-                    "PATCH",
-                    kind,
-                    metadata["namespace"],
-                    metadata["name"],
-                    query=_WRITE,
-                    body=[*tests, *operations],
-                    media=JSON_PATCH,
-                )
-            )
-        except ApiError as error:
-            if error.status == 422 and "test" in error.message:  # how the API server says that a test operation failed
-                raise Conflict(409, "Conflict", error.message) from error
-            raise
-
-    async def apply(self, kind: str, body: Object) -> Object:
-        """Server-side apply: our fields as in `body`, everybody else's untouched."""
-        metadata = body["metadata"]
-        query = {**_WRITE, "force": "true"}
-        return _present(
-            await self._request("PATCH", kind, metadata["namespace"], metadata["name"], query=query, body=body, media=APPLY_PATCH)
-        )
+        # Not a `test` operation: when that fails, the API server's answer cannot be told from that to a bad request.
+        unchanged = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
+        path = (metadata["namespace"], metadata["name"])
+        answer = await self._request("PATCH", kind, *path, query=_WRITE, body=[unchanged, *operations], media=JSON_PATCH)
+        return _present(answer)
 
     async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
         """Set the number of replicas through the scale subresource, as kubectl does."""

@@ -8,6 +8,7 @@ On an orderly end the Lease is released, so that the other replica goes on at on
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -48,7 +49,7 @@ class Lease:
     async def acquire(self) -> None:
         """Return once this candidate leads."""
         while True:
-            if await self._attempt(self._try_acquire):
+            if await self._attempt(self._try_acquire, DURATION_SECONDS):
                 break
             await asyncio.sleep(RENEW_SECONDS)
         log.info("LeadershipAcquired", extra={"identity": self._identity})
@@ -59,9 +60,10 @@ class Lease:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             started = time.monotonic()
-            if await self._attempt(self._try_renew):
+            left = renewed + GIVE_UP_SECONDS - started
+            if left > 0 and await self._attempt(self._try_renew, left):
                 renewed = started
-            elif time.monotonic() - renewed > GIVE_UP_SECONDS:
+            elif time.monotonic() - renewed >= GIVE_UP_SECONDS:
                 raise LostLeadershipError(
                     f"the Lease {self._namespace}/{self._name} could not be renewed for {GIVE_UP_SECONDS} s"
                 )
@@ -77,9 +79,10 @@ class Lease:
             log.warning("LeaseNotReleased", extra={"error": str(error)})
         self._held = None
 
-    async def _attempt(self, step: Any) -> bool:
+    async def _attempt(self, step: Callable[[], Awaitable[bool]], left: float) -> bool:
         try:
-            return bool(await asyncio.wait_for(step(), timeout=RENEW_SECONDS * 2))
+            async with asyncio.timeout(min(left, RENEW_SECONDS * 2)):
+                return await step()
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("LeaseFailed", extra={"error": str(error) or type(error).__name__})
             return False

@@ -9,11 +9,11 @@ import logging
 
 import aiohttp
 
-from controller.api import HistoryEntry, ModelDeploymentStatus, ModelReference, ServingModel
+from controller.api import HistoryEntry, ModelDeploymentStatus, ServingModel
 from controller.cluster import ApiError
-from controller.errors import ReconcileError
+from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Registry
-from controller.reconcile import read_resource
+from controller.reconcile import read_status, reference_to
 from controller.store import Store
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,15 @@ async def mirror(cluster: Cluster, registry: Registry, store: Store, namespaces:
         try:
             for namespace in namespaces or ("",):
                 for body in await cluster.list("ModelDeployment", namespace):
-                    for model in named(read_resource(body).before):
+                    for model in named(read_status(body)):
                         error = await _bring(model, registry, store)
-                        if error is not None and model.digest not in missing:
+                        if error is not None and error.reason != "Pulling" and model.digest not in missing:
                             missing.add(model.digest)
                             log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("MirrorFailed", extra={"error": str(error) or type(error).__name__})
+        except Exception:  # the mirror helps; it must not take what leads down with it
+            log.exception("MirrorFailed")
         else:
             store.mark_mirrored()
         await asyncio.sleep(INTERVAL_SECONDS)
@@ -51,8 +53,7 @@ async def _bring(model: ServingModel | HistoryEntry, registry: Registry, store: 
     if store.has(model.digest) or await store.fetch_from_peers(model.digest):
         return None
     try:
-        version = await registry.resolve(ModelReference(name=model.name, version=model.version))
-        await store.pull(version, registry)
+        pulled = await store.pull(await registry.resolve(reference_to(model)), registry)
     except ReconcileError as error:
         return error
-    return None
+    return None if pulled == model.digest else Stalling("ArtifactLost", f"the registry has {pulled} in its place")

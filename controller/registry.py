@@ -5,6 +5,7 @@ loads models. Answers are remembered for a poll interval, so a thousand resource
 """
 
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -21,9 +22,13 @@ from controller.settings import RegistrySettings
 from controller.text import bounded
 
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15)  # seconds, for one answer in JSON
-DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=15, sock_read=60)
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=1800, connect=15, sock_read=60)
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 MAX_FILES = 10_000
+MAX_VERSION_DIGITS = 10
+log = logging.getLogger(__name__)
+
 PROXIED_SCHEME = "mlflow-artifacts:"
 
 
@@ -75,6 +80,10 @@ class Registry:
     async def close(self) -> None:
         await self._session.close()
 
+    def name_of(self, reference: ModelReference) -> str:
+        """The name of the registry that `reference` is about."""
+        return reference.registry_ref.name if reference.registry_ref else self._default
+
     async def resolve(self, reference: ModelReference) -> ModelVersion:
         """The version that `reference` means now.
 
@@ -120,7 +129,10 @@ class Registry:
                 f"the files of {version.name} version {version.version} lie at {bounded(artifact_uri, 200)}, which MLflow"
                 " does not hand out: start it with --serve-artifacts, or log the model with MLflow 3",
             )
-        return await self._list(version.registry, listing, parameter, root)
+        try:
+            return await self._list(version.registry, listing, parameter, root)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _odd(version.registry, error) from error
 
     async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
         """The bytes of one file of a version, in chunks."""
@@ -130,7 +142,7 @@ class Registry:
             async with self._session.get(url, params=query, timeout=DOWNLOAD_TIMEOUT) as response:
                 metrics.registry_requests.labels(registry=version.registry, code=str(response.status)).inc()
                 if response.status != HTTPStatus.OK:
-                    raise _refusal(version.registry, url, response.status, await response.text(errors="replace"))
+                    raise _refusal(version.registry, url, response.status, await _text(response))
                 async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                     yield chunk
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -146,12 +158,15 @@ class Registry:
             result = await self._look_up(reference)
         except ReconcileError as error:
             result = error
+        except Exception as error:  # an answer that nobody thought of must stop neither the poll nor the process
+            log.exception("RegistryOdd", extra={"reference": reference.label})
+            result = _odd(self.name_of(reference), error)
         answer = _Answer(result, time.monotonic())
         self._answers[reference] = answer
         return answer
 
     async def _look_up(self, reference: ModelReference) -> ModelVersion:
-        registry = reference.registry_ref.name if reference.registry_ref else self._default
+        registry = self.name_of(reference)
         if registry not in self._uris:
             raise Stalling(
                 "RegistryUnknown",
@@ -164,36 +179,36 @@ class Registry:
             url, query = f"{base}/model-versions/get", {"name": reference.name, "version": str(reference.version)}
         answer = await self._json(registry, url, query, missing=_not_found(reference, registry))
         found: dict[str, Any] = answer.get("model_version") or {}
-        status = str(found.get("status", "READY"))
+        status = bounded(str(found.get("status", "READY")), 50)
         if status != "READY":
             raise Waiting("ModelNotReady", f"{reference.label} is {status} in registry {registry}, not READY yet")
-        try:
-            version = str(found["version"])
-        except KeyError as error:
-            raise _unavailable(registry, url, "the answer has no model version in it") from error
+        version = str(found.get("version", ""))
+        if not (version.isascii() and version.isdigit() and len(version) <= MAX_VERSION_DIGITS):
+            raise _unavailable(registry, url, "the answer has no model version in it")
         return ModelVersion(
             registry=registry,
             name=reference.name,
             version=version,
-            run_id=str(found.get("run_id", "")),
-            model_id=str(found.get("model_id", "")),
-            created=str(found.get("creation_timestamp", "")),
+            run_id=bounded(str(found.get("run_id", "")), 100),
+            model_id=bounded(str(found.get("model_id", "")), 100),
+            created=bounded(str(found.get("creation_timestamp", "")), 50),
         )
 
     async def _list(self, registry: str, listing: str, parameter: str, root: str) -> list[RemoteFile]:
         files: list[RemoteFile] = []
-        directories = [""]
+        directories, asked = [""], 0
         while directories:
-            directory = directories.pop()
+            directory, asked = directories.pop(), asked + 1
             answer = await self._json(registry, listing, {parameter: "/".join(part for part in (root, directory) if part)})
             for entry in answer.get("files") or []:
                 # With artifact proxying MLflow answers with names, without it with paths from the root.
-                path = "/".join(part for part in (directory, str(entry["path"]).rsplit("/", 1)[-1]) if part)
+                name = str(entry["path"]).rsplit("/", 1)[-1]
+                path = f"{directory}/{name}" if directory else name
                 if entry.get("is_dir"):
                     directories.append(path)
                 else:
                     files.append(RemoteFile(path, int(entry.get("file_size") or 0)))
-            if len(files) + len(directories) > MAX_FILES:
+            if len(files) + len(directories) + asked > MAX_FILES:
                 raise Stalling("TooManyFiles", f"the model has more than {MAX_FILES} files; a scikit-learn model has about ten")
         return files
 
@@ -201,7 +216,7 @@ class Registry:
         try:
             async with self._session.get(url, params=query, timeout=REQUEST_TIMEOUT) as response:
                 metrics.registry_requests.labels(registry=registry, code=str(response.status)).inc()
-                text = await response.text(errors="replace")
+                text = await _text(response)
                 if response.status != HTTPStatus.OK:
                     # MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have.
                     if missing is not None and _error_code(text) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
@@ -215,10 +230,19 @@ class Registry:
         return answer
 
 
+async def _text(response: aiohttp.ClientResponse) -> str:
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            return ""
+    return content.decode(errors="replace")
+
+
 def _parse(text: str) -> dict[str, Any] | None:
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
 
@@ -257,3 +281,8 @@ def _refusal(registry: str, url: str, status: int, text: str) -> ReconcileError:
 def _unavailable(registry: str, url: str, why: object) -> Waiting:
     said = bounded(str(why) or type(why).__name__, 300)
     return Waiting("RegistryUnavailable", f"registry {registry!r} at {url} cannot be reached: {said}", delay=10)
+
+
+def _odd(registry: str, error: Exception) -> Waiting:
+    said = bounded(f"{type(error).__name__}: {error}", 200)
+    return Waiting("RegistryUnavailable", f"registry {registry!r} answers as no MLflow does ({said}); is it one?", delay=30)

@@ -13,7 +13,7 @@ Nothing here depends on the status of the resource as long as there is a Deploym
 crash between two writes, and a controller that was away while it happened.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -26,6 +26,8 @@ class PinnedModel:
     digest: str
     run_id: str
     size_bytes: int
+    registry: str
+    """Where it came from: two registries may have different versions of one name and number."""
     verified: str
     """What a pod proves before it is ready: Answered, Executed or Loaded."""
 
@@ -51,8 +53,10 @@ class Rollout:
     word: Word
     inputs: str
     """Hash of what else the spec says about pods."""
-    held: bool
-    """It was written on top of what a person chose, while the target was held back."""
+    held: str
+    """Where a person chose it: that hash as it was when the hold began, or was last applied on top. Otherwise empty."""
+    cause: str
+    """Why it was written."""
     image: str
     revision: int
     """As `kubectl rollout history` counts."""
@@ -69,7 +73,7 @@ class Observed:
     live: Rollout | None
     """The Deployment's template; None where there is no Deployment."""
     remembered: tuple[Rollout, ...] = ()
-    """The templates of its ReplicaSets."""
+    """The templates of its ReplicaSets, or of those that a Deployment of this name has left behind."""
     last_served: PinnedModel | None = None
     """From the status, for the case that the Deployment is gone."""
     last_hold: PinnedModel | None = None
@@ -79,7 +83,7 @@ class Observed:
 class Kind(StrEnum):
     WAIT = "Wait"  # nothing to roll out, nothing there
     KEEP = "Keep"  # the live template is right
-    RECORD = "Record"  # it is, but a person has said it in other words: remember those, roll nothing
+    RECORD = "Record"  # it is, but what a person said or chose is not written on it yet: write that, roll nothing
     CREATE = "Create"
     REPLACE = "Replace"
 
@@ -116,20 +120,18 @@ def decide(observed: Observed) -> Decision:
     next_number = newest.number + 1
 
     went_back = live.number < newest.number
-    if newest.word == observed.word and (went_back or live.held):
-        undone = newest if went_back else None
-        if newest.inputs == observed.inputs:
-            return Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=True, undone=undone)
-        return Decision(
-            kind=Kind.REPLACE, model=live.model, number=next_number, cause=Cause.SPEC_CHANGED, held=True, undone=undone
-        )
+    if (went_back and newest.word == observed.word) or (live.held and live.word == observed.word):
+        return _hold(observed, live, newest)
 
     target = observed.target
     if target is None:
         # Unknown or refused. What serves goes on, and what else the spec says about its pods still holds.
+        kept = Decision(kind=Kind.KEEP, model=live.model, number=live.number)
+        if went_back or live.held:
+            return replace(kept, held=True)  # the word is another one, but there is nothing yet to go on with
         if newest.word == observed.word and live.inputs != observed.inputs:
             return Decision(kind=Kind.REPLACE, model=live.model, number=next_number, cause=Cause.SPEC_CHANGED)
-        return Decision(kind=Kind.KEEP, model=live.model, number=live.number)
+        return kept
 
     if not _same(target, live.model):
         return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=_cause(observed, newest))
@@ -142,14 +144,29 @@ def decide(observed: Observed) -> Decision:
     return Decision(kind=Kind.KEEP if settled else Kind.RECORD, model=live.model, number=live.number)
 
 
+def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
+    """A person chose what is live. It stays; other settings that the spec has changed since are applied on top of it.
+
+    The hold is written on the Deployment, so that it does not depend on how long the newer ReplicaSet is kept.
+    """
+    undone = newest if live.number < newest.number else None
+    if observed.inputs == (live.held or newest.inputs):
+        kind = Kind.KEEP if live.held and live.word == observed.word else Kind.RECORD
+        return Decision(kind=kind, model=live.model, number=live.number, held=True, undone=undone)
+    return Decision(
+        kind=Kind.REPLACE, model=live.model, number=newest.number + 1, cause=Cause.SPEC_CHANGED, held=True, undone=undone
+    )
+
+
 def _first(observed: Observed) -> Decision:
-    """There is no Deployment: it never was, or somebody deleted it."""
+    """There is no Deployment: it never was, or somebody deleted it, perhaps without its ReplicaSets."""
+    number = 1 + max((rollout.number for rollout in observed.remembered), default=0)
     if observed.last_hold is not None:
-        return Decision(kind=Kind.CREATE, model=observed.last_hold, number=1, cause=Cause.CREATED, held=True)
+        return Decision(kind=Kind.CREATE, model=observed.last_hold, number=number, cause=Cause.CREATED, held=True)
     model = observed.target or observed.last_served
     if model is None:
         return Decision(kind=Kind.WAIT)
-    return Decision(kind=Kind.CREATE, model=model, number=1, cause=Cause.CREATED)
+    return Decision(kind=Kind.CREATE, model=model, number=number, cause=Cause.CREATED)
 
 
 def _cause(observed: Observed, newest: Rollout) -> Cause:

@@ -4,7 +4,7 @@ Pure: `now` is an argument, and the status before is only asked for what cannot 
 something has been so. The sentences that `kubectl describe` shows are here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -12,6 +12,7 @@ from controller import api
 from controller.api import Condition, HistoryEntry, Hold, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
 from controller.errors import ReconcileError, Stalling
 from controller.gates import Refusal
+from controller.resources.deployment import DEFAULT_REPLICAS
 from controller.resources.identity import Owner
 from controller.resources.service import url
 from controller.rollout import Cause, Decision, Kind, PinnedModel, Rollout, Word
@@ -37,8 +38,8 @@ class Outcome:
     """The version that the spec asks for, where that is known."""
     unresolved: ReconcileError | None = None
     refusal: Refusal | None = None
-    blocked: Stalling | None = None
-    """A child that could not be written."""
+    blocked: ReconcileError | None = None
+    """Why a child could not be written."""
     live: Rollout | None = None
     """The template that is live once the decision was carried out."""
     workload: Workload | None = None
@@ -71,6 +72,7 @@ def retry_command(owner: Owner) -> str:
 
 def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploymentStatus:
     """The status after `outcome`."""
+    outcome = _as_known_before(outcome, before)
     pods = outcome.workload
     serving = _serving(outcome, before)
     verdict = _verdict(outcome, serving)
@@ -89,7 +91,7 @@ def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploym
         selector=f"{api.NAME_LABEL}={outcome.owner.name}",
         url=url(outcome.owner, outcome.spec),
         conditions=[
-            _condition(kind, truth, reason, message, outcome, before)
+            _condition(kind, truth, reason, message, outcome.generation, outcome.now, before)
             for kind, truth, reason, message in (
                 ("Ready", verdict.ready, verdict.reason, verdict.message),
                 ("Available", *_available(outcome)),
@@ -102,6 +104,18 @@ def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploym
             )
         ],
     )
+
+
+def _as_known_before(outcome: Outcome, before: ModelDeploymentStatus) -> Outcome:
+    """While the registry is away, what it said last is still the best that is known: a refused version stays refused."""
+    error, live = outcome.unresolved, outcome.live
+    if error is None or error.reason not in _REGISTRY_AWAY or outcome.asked is not None or before.target is None:
+        return outcome
+    if live is None or live.word != outcome.word:
+        return outcome
+    gates = before.condition("GatesPassed")
+    refused = Refusal(gates.reason, gates.message) if gates is not None and gates.status == "False" else None
+    return replace(outcome, asked=before.target, refusal=refused)
 
 
 def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
@@ -141,6 +155,14 @@ def change_cause(decision: Decision, word: Word) -> str:
     return f"{model.label} ({word.request})"
 
 
+def unsupported(before: ModelDeploymentStatus, generation: int, now: datetime, message: str) -> ModelDeploymentStatus:
+    """The status of a resource whose spec this version of the operator does not understand: nothing else is touched."""
+    said = {"Ready": False, "Reconciling": False, "Stalled": True}
+    others = [condition for condition in before.conditions if condition.type not in said]
+    new = [_condition(kind, truth, "SpecUnsupported", message, generation, now, before) for kind, truth in said.items()]
+    return before.model_copy(update={"observed_generation": generation, "conditions": [*new, *others]})
+
+
 def pinned(status: ModelDeploymentStatus, digest: str) -> PinnedModel | None:
     """The model with that digest, as the history remembers it."""
     for entry in status.history:
@@ -150,6 +172,7 @@ def pinned(status: ModelDeploymentStatus, digest: str) -> PinnedModel | None:
                 version=entry.version,
                 digest=digest,
                 run_id=entry.run_id or "",
+                registry=entry.registry,
                 size_bytes=entry.size_bytes,
                 verified=entry.verified,
             )
@@ -174,6 +197,7 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         name=model.name,
         version=model.version,
         alias=alias,
+        registry=model.registry,
         run_id=model.run_id or None,
         digest=model.digest,
         size_bytes=model.size_bytes,
@@ -204,21 +228,26 @@ def _is_of(serving: ServingModel, rollout: Rollout) -> bool:
 def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
     """The first of these that applies is what Ready says."""
     if outcome.blocked is not None:
-        return _Verdict(False, outcome.blocked.reason, outcome.blocked.message, "Stalled")
+        return _Verdict(False, outcome.blocked.reason, outcome.blocked.message, _also(outcome.blocked))
     live, pods = outcome.live, outcome.workload
     if live is None or pods is None:
         return _nothing_there(outcome)
     if pods.wanted == 0 and pods.total == 0:
-        return _Verdict(True, "Stopped", "spec.replicas is 0: no pod runs, as the spec asks")
+        if outcome.spec.replicas == 0:
+            return _Verdict(True, "Stopped", "spec.replicas is 0: no pod runs, as the spec asks")
+        way_on = f"kubectl scale -n {outcome.owner.namespace} deployment/{outcome.owner.name} --replicas={DEFAULT_REPLICAS}"
+        wanted = outcome.spec.autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
+        return _Verdict(
+            wanted, "ScaledToZero", f"somebody scaled the Deployment to 0; to go on: {way_on}", "" if wanted else "Stalled"
+        )
     if not (pods.complete or _settled(outcome, serving)):
         return _rolling(outcome, live, pods)
-    if outcome.decision.held:
+    if outcome.decision.held and live.word == outcome.word:
         return _Verdict(True, "HeldByPerson", _held_message(outcome))
     if outcome.refusal is not None:
         return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, serving), "Stalled")
     if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
-        also: Literal["Stalled", "Reconciling"] = "Stalled" if isinstance(error, Stalling) else "Reconciling"
-        return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", also)
+        return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", _also(error))
     few = "" if pods.available >= pods.wanted else f" ({pods.available} of {pods.wanted} ready)"
     return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{few}")
 
@@ -231,13 +260,15 @@ def _as_asked(outcome: Outcome, live: Rollout) -> bool:
     return error is not None and error.reason in _REGISTRY_AWAY and live.word.request == outcome.word.request
 
 
+def _also(error: ReconcileError) -> Literal["Reconciling", "Stalled"]:
+    return "Stalled" if isinstance(error, Stalling) else "Reconciling"
+
+
 def _nothing_there(outcome: Outcome) -> _Verdict:
     if outcome.refusal is not None:
         return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, None), "Stalled")
-    if isinstance(outcome.unresolved, Stalling):
-        return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, "Stalled")
     if outcome.unresolved is not None:
-        return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, "Reconciling")
+        return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, _also(outcome.unresolved))
     return _Verdict(False, "Creating", "the Deployment is being created", "Reconciling")
 
 
@@ -323,13 +354,15 @@ def _hold(outcome: Outcome, before: ModelDeploymentStatus) -> Hold | None:
     if not outcome.decision.held or model is None:
         return None
     earlier = before.hold
-    same = earlier is not None and (earlier.digest, earlier.request) == (model.digest, outcome.word.request)
+    word = outcome.live.word if outcome.live is not None else outcome.word  # of the moment in which it was chosen
+    same = earlier is not None and (earlier.digest, earlier.request, earlier.retry) == (model.digest, word.request, word.retry)
     return Hold(
         by="Person",
         reason="kubectl rollout undo",
         version=model.version,
         digest=model.digest,
-        request=outcome.word.request,
+        request=word.request,
+        retry=word.retry,
         since=earlier.since if same and earlier is not None else outcome.now,
     )
 
@@ -346,21 +379,18 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         history[0] = history[0].model_copy(update={"ended_at": outcome.now})
     decision = outcome.decision
     if not history:
-        cause = Cause.CREATED
-    elif decision.undone is not None and decision.kind is Kind.KEEP:
+        cause: str = Cause.CREATED
+    elif decision.undone is not None and decision.kind is not Kind.REPLACE:
         cause = Cause.UNDO
-    elif (history[0].name, history[0].version, history[0].digest) == (live.model.name, live.model.version, live.model.digest):
-        cause = Cause.SPEC_CHANGED
-    elif live.word.retry != "" and live.word.retry == outcome.word.retry and before.hold is not None:
-        cause = Cause.RETRY
     else:
-        cause = Cause.MODEL_CHANGED
+        cause = live.cause
     model = live.model
     entry = HistoryEntry(
         revision=live.revision,
         name=model.name,
         version=model.version,
         digest=model.digest,
+        registry=model.registry,
         run_id=model.run_id or None,
         size_bytes=model.size_bytes,
         verified=model.verified,
@@ -372,27 +402,28 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     return [entry, *history][: api.HISTORY_LIMIT]
 
 
-def _history_message(cause: Cause, live: Rollout) -> str:
-    if cause is Cause.UNDO:
+def _history_message(cause: str, live: Rollout) -> str:
+    if cause == Cause.UNDO:
         return f"{live.model.label}, by kubectl rollout undo"
-    if cause is Cause.SPEC_CHANGED:
+    if cause == Cause.SPEC_CHANGED:
         return f"{live.model.label}, settings changed"
     return f"{live.model.label} ({live.word.request})"
 
 
 def _condition(
-    kind: str, truth: bool | None, reason: str, message: str, outcome: Outcome, before: ModelDeploymentStatus
+    kind: str,
+    truth: bool | None,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+    before: ModelDeploymentStatus,
 ) -> Condition:
     status: api.ConditionStatus = "Unknown" if truth is None else ("True" if truth else "False")
     earlier = before.condition(kind)
-    changed = earlier is None or earlier.status != status
+    since = earlier.last_transition_time if earlier is not None and earlier.status == status else now
     return Condition(
-        type=kind,
-        status=status,
-        reason=reason,
-        message=message,
-        last_transition_time=outcome.now if changed or earlier is None else earlier.last_transition_time,
-        observed_generation=outcome.generation,
+        type=kind, status=status, reason=reason, message=message, last_transition_time=since, observed_generation=generation
     )
 
 

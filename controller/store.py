@@ -19,7 +19,8 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
+from weakref import WeakValueDictionary
 
 import aiohttp
 
@@ -32,7 +33,8 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
 HOP_HEADER = "X-Store-Hop"  # a peer that is asked by a peer answers from its own directory only
 CHUNK_BYTES = 1024 * 1024
-MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+PULLS_AT_ONCE = 2
+PATIENCE_SECONDS = 3.0  # a reconcile waits so long for a pull; most are faster
 _PEER_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, OSError, Stalling)
 
 
@@ -60,7 +62,10 @@ class Store:
         self._directory = directory
         self._max_model_bytes = max_model_bytes
         self._peers = peers
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._pulls: dict[str, asyncio.Task[str]] = {}
+        self._refused: dict[str, Stalling] = {}
+        self._at_once = asyncio.Semaphore(PULLS_AT_ONCE)
         for name in ("files", "manifests", "versions", "tmp"):
             (directory / name).mkdir(parents=True, exist_ok=True)
 
@@ -77,6 +82,11 @@ class Store:
 
     def mark_mirrored(self) -> None:
         (self._directory / "mirrored").touch()
+
+    def forget_unfinished(self) -> None:
+        """Remove what a process that is gone was downloading. For the start, before anything is downloaded again."""
+        for left_over in (self._directory / "tmp").iterdir():
+            left_over.unlink(missing_ok=True)
 
     def has(self, digest: str) -> bool:
         return self.manifest_path(digest).is_file()
@@ -99,21 +109,39 @@ class Store:
             digest = self._version_path(version).read_text()
         except FileNotFoundError:
             return None
-        return digest if self.has(digest) else None
+        return digest if DIGEST.fullmatch(digest) and self.has(digest) else None
 
     async def pull(self, version: ModelVersion, source: Source) -> str:
-        """The digest of a version, pulled from `source` unless it is here already. One pull for many callers."""
-        async with self._lock(version.identity):
-            known = self.known(version)
-            if known is not None:
-                return known
-            try:
+        """The digest of a version, pulled from `source` unless it is here already. One pull for many callers.
+
+        Raises Waiting (Pulling) when it takes longer than a moment: the pull goes on, and nobody else waits for it.
+        """
+        known = self.known(version)
+        if known is not None:
+            return known
+        if version.identity in self._refused:  # what a version is never changes: it is not downloaded to be refused again
+            raise self._refused[version.identity].with_traceback(None)
+        task = self._pulls.get(version.identity)
+        if task is None:
+            task = self._pulls[version.identity] = asyncio.create_task(self._pull_counted(version, source))
+            task.add_done_callback(lambda _: self._pulls.pop(version.identity, None))
+        done, _ = await asyncio.wait([task], timeout=PATIENCE_SECONDS)
+        if not done:
+            raise Waiting("Pulling", f"{version.name} version {version.version} is being copied from the registry", delay=2)
+        return task.result()
+
+    async def _pull_counted(self, version: ModelVersion, source: Source) -> str:
+        result = "failed"
+        try:
+            async with self._at_once:
                 digest = await self._pull(version, source)
-            except Exception:
-                metrics.pulls.labels(source="registry", result="failed").inc()
-                raise
-            metrics.pulls.labels(source="registry", result="ok").inc()
-            return digest
+            result = "ok"
+        except Stalling as error:
+            self._refused[version.identity] = error
+            raise
+        finally:
+            metrics.pulls.labels(source="registry", result=result).inc()
+        return digest
 
     async def fetch_from_peers(self, digest: str) -> bool:
         """Whether the version is here now, after asking the other replicas for it."""
@@ -152,17 +180,19 @@ class Store:
                 f"{version.name} version {version.version} has {total:,} bytes; the operator takes at most"
                 f" {self._max_model_bytes:,} (its setting maxModelBytes)",
             )
-        stored = []
         for file in remote:
-            path = safe_path(file.path)
-            sha256, size = await self._keep(source.download(version, file.path), self._max_model_bytes)
+            safe_path(file.path)
+        stored, left = [], self._max_model_bytes
+        for file in remote:
+            sha256, size = await self._keep(source.download(version, file.path), left)
+            left -= size
             if file.size and size != file.size:
                 raise Waiting(
                     "DownloadIncomplete",
-                    f"{path} of {version.name} version {version.version} came with {size:,} of {file.size:,} bytes;"
+                    f"{file.path} of {version.name} version {version.version} came with {size:,} of {file.size:,} bytes;"
                     " it is tried again",
                 )
-            stored.append(StoredFile(path, sha256, size))
+            stored.append(StoredFile(file.path, sha256, size))
         content = manifest(stored)
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         await self._write(self.manifest_path(digest), content)
@@ -172,7 +202,7 @@ class Store:
     async def _fetch(self, peer: str, digest: str) -> None:
         async with _peer_session(peer) as session:
             async with session.get(f"/v1/manifests/{digest}") as response:
-                content = await response.content.read(MAX_MANIFEST_BYTES)
+                content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
             if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
                 raise ValueError(f"{peer} has another manifest under {digest}")
             for file in _parse_manifest(content):
@@ -195,9 +225,10 @@ class Store:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit:
-                        raise Stalling("ModelTooLarge", f"a file of the model has more than {limit:,} bytes")
+                        raise Stalling("ModelTooLarge", f"the model has more than {self._max_model_bytes:,} bytes")
                     hashed.update(chunk)
                     await asyncio.to_thread(stream.write, chunk)
+                await asyncio.to_thread(_to_disk, stream)
             sha256 = hashed.hexdigest()
             if expected is not None and sha256 != expected:
                 raise ValueError(f"bytes with hash {sha256} came for {expected}")
@@ -210,13 +241,24 @@ class Store:
         handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
+            await asyncio.to_thread(_to_disk, stream)
         Path(name).rename(path)
 
     def _version_path(self, version: ModelVersion) -> Path:
         return self._directory / "versions" / hashlib.sha256(version.identity.encode()).hexdigest()
 
     def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
+        """One for each name that somebody holds; the others are forgotten, so that asking for much costs nothing."""
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
+
+
+def _to_disk(stream: BinaryIO) -> None:
+    """So that a crash of the node cannot leave an empty file under the name of its content."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _peer_session(peer: str) -> aiohttp.ClientSession:

@@ -117,11 +117,10 @@ def _pod_faults(pod: Object) -> Iterator[Fault]:
 
 def _exit_fault(container: str, ended: Object) -> Fault | None:
     if ended.get("reason") == "OOMKilled":
-        return Fault(
-            reason="OutOfMemory",
-            message=f"container {container} needed more memory than its limit; raise spec.resources.limits.memory",
-            by_model=True,
-        )
+        if container != "server":
+            return Fault(reason="PodCrashed", message=f"container {container} needed more memory than its limit", by_model=False)
+        way_out = "it needed more memory than its limit; raise spec.resources.limits.memory"
+        return Fault(reason="OutOfMemory", message=way_out, by_model=True)
     code = int(ended.get("exitCode", 0))
     if code == 0:
         return None

@@ -4,6 +4,7 @@ A key that is added while it is being worked on is worked on once more afterward
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.5  # seconds
 LAST_BACKOFF = 120.0
+ORDINARY_CONFLICTS = 5  # in a row; more are worth a line in the log, and patience
 CONFLICT_DELAY = 0.2  # somebody wrote between our read and our write: look again soon
 
 
@@ -82,17 +84,18 @@ class WorkQueue(Generic[K]):
         started = time.monotonic()
         try:
             delay = await self._work(key)
-        except (Conflict, AlreadyExists):
+        except (Conflict, AlreadyExists) as error:
             metrics.reconciles.labels(result="conflict").inc()
-            self.add_after(key, CONFLICT_DELAY)
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            if failures <= ORDINARY_CONFLICTS:
+                self.add_after(key, CONFLICT_DELAY)
+            else:  # somebody keeps writing
+                log.warning("Conflict", extra={"resource": str(key), "retry_seconds": self._back_off(key), "error": str(error)})
         except Exception as error:
             metrics.reconciles.labels(result="error").inc()
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            backoff = min(LAST_BACKOFF, FIRST_BACKOFF * 2 ** min(failures - 1, 20)) * random.uniform(0.8, 1.2)  # noqa: S311  jitter
-            log.exception(
-                "ReconcileFailed", extra={"resource": str(key), "retry_seconds": round(backoff, 1), "error": str(error)}
-            )
-            self.add_after(key, backoff)
+            self._failures[key] = self._failures.get(key, 0) + 1
+            extra = {"resource": str(key), "retry_seconds": self._back_off(key), "error": str(error)}
+            log.exception("ReconcileFailed", extra=extra)
         else:
             metrics.reconciles.labels(result="ok").inc()
             self._failures.pop(key, None)
@@ -100,6 +103,12 @@ class WorkQueue(Generic[K]):
                 self.add_after(key, delay)
         finally:
             metrics.reconcile_seconds.observe(time.monotonic() - started)
+
+    def _back_off(self, key: K) -> float:
+        exponent = min(self._failures[key] - 1, 20)
+        delay: float = min(LAST_BACKOFF, FIRST_BACKOFF * 2**exponent) * random.uniform(0.8, 1.2)  # noqa: S311  jitter, no secret
+        self.add_after(key, delay)
+        return round(delay, 1)
 
     async def _run_timer(self) -> None:
         while True:
@@ -111,7 +120,6 @@ class WorkQueue(Generic[K]):
                     del self._due[key]
                     self.add(key)
             wait = self._later[0][0] - now if self._later else None
-            try:
-                await asyncio.wait_for(self._timer.wait(), wait)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._timer.wait()

@@ -33,6 +33,7 @@ MODEL_DIGEST = f"{GROUP}/model-digest"
 MODEL_RUN_ID = f"{GROUP}/model-run-id"
 MODEL_SIZE = f"{GROUP}/model-size-bytes"
 MODEL_VERIFIED = f"{GROUP}/model-verified"
+MODEL_REGISTRY = f"{GROUP}/model-registry"
 
 # On the Deployment. The Deployment controller copies them to the ReplicaSet of the template that is live, so they tell
 # under which word each template was written; `kubectl rollout undo` puts the old ones back together with the template.
@@ -40,6 +41,7 @@ REQUEST = f"{GROUP}/request"
 RETRY = f"{GROUP}/retry"
 INPUTS = f"{GROUP}/inputs"
 HELD = f"{GROUP}/held"
+CAUSE = f"{GROUP}/cause"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 REVISION = "deployment.kubernetes.io/revision"
 
@@ -127,6 +129,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
                 MODEL_RUN_ID: model.run_id,
                 MODEL_SIZE: str(model.size_bytes),
                 MODEL_VERIFIED: model.verified,
+                MODEL_REGISTRY: model.registry,
                 "kubectl.kubernetes.io/default-container": "server",
             },
         },
@@ -176,13 +179,17 @@ def _probe(path: str, **timing: int) -> Object:
     return {"httpGet": {"path": path, "port": "management"}, "timeoutSeconds": 3, **timing}
 
 
-def word_annotations(word: Word, inputs_hash: str, *, held: bool, change_cause: str) -> dict[str, str]:
-    """The Deployment's annotations for a template that is written, or remembered, under `word`."""
+def word_annotations(word: Word, held: str) -> dict[str, str]:
+    """The Deployment's annotations that remember a person's word, and what of it is held."""
+    return {REQUEST: word.request, RETRY: word.retry, HELD: held}
+
+
+def rollout_annotations(word: Word, inputs_hash: str, *, held: bool, cause: str, change_cause: str) -> dict[str, str]:
+    """The Deployment's annotations for a template that is written under `word`."""
     return {
-        REQUEST: word.request,
-        RETRY: word.retry,
+        **word_annotations(word, inputs_hash if held else ""),
         INPUTS: inputs_hash,
-        HELD: "Person" if held else "",
+        CAUSE: cause,
         CHANGE_CAUSE: change_cause,
     }
 
@@ -202,10 +209,12 @@ def read_rollout(of: Object) -> Rollout | None:
                 run_id=carried[MODEL_RUN_ID],
                 size_bytes=int(carried[MODEL_SIZE]),
                 verified=carried[MODEL_VERIFIED],
+                registry=carried[MODEL_REGISTRY],
             ),
             word=Word(request=said.get(REQUEST, ""), retry=said.get(RETRY, "")),
             inputs=said.get(INPUTS, ""),
-            held=bool(said.get(HELD)),
+            held=said.get(HELD, ""),
+            cause=said.get(CAUSE, ""),
             image=template["spec"]["containers"][0]["image"],
             revision=int(said.get(REVISION, "0")),
         )

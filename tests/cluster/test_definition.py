@@ -65,6 +65,8 @@ def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
         ({"model": {"name": "fraud"}}, ONE_OF),
         ({"model": {"name": "fraud", "version": "latest"}}, "to follow a name such as 'champion', use alias"),
         ({"model": {"name": "fraud", "version": 0}}, "number of a registered model version"),
+        ({"model": {"name": "fraud", "version": 12345678901}}, "number of a registered model version"),
+        ({"model": {"name": "fraud", "version": "12345678901"}}, "number of a registered model version"),
         ({"model": {"name": "fraud", "alias": "v3"}}, "for a fixed version, use version"),
         ({"model": {"name": "fraud/3", "version": 3}}, "no '/' and no ':'"),
         ({"model": {**LOOKS, "digest": "abc"}}, "'sha256:' and 64 hexadecimal digits"),

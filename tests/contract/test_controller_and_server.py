@@ -25,7 +25,7 @@ from controller.store import Store, StoredFile, manifest
 from controller.workload import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
 
 DIGEST = "sha256:" + "a" * 64
-MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, verified="Answered")
+MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, registry="main", verified="Answered")
 
 
 def template() -> dict[str, Any]:

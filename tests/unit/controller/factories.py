@@ -19,6 +19,7 @@ def model(version: int, **changes: Any) -> PinnedModel:
         "digest": digest(version),
         "run_id": f"run{version}",
         "size_bytes": 1000,
+        "registry": "main",
         "verified": "Answered",
     }
     return PinnedModel(**{**values, **changes})
@@ -30,7 +31,8 @@ def rollout(number: int, version: int, **changes: Any) -> Rollout:
         "model": model(version),
         "word": CHAMPION,
         "inputs": "as-before",
-        "held": False,
+        "held": "",
+        "cause": "ModelChanged",
         "image": "server:1",
         "revision": number,
     }

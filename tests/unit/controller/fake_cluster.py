@@ -23,6 +23,7 @@ class FakeCluster:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.writes: list[tuple[str, str, str]] = []  # verb, kind, name
         self.events: list[tuple[str, str, str]] = []  # type, reason, message
+        self.refused: dict[str, ApiError] = {}  # kinds that a quota or a policy does not let in
         self._numbers = itertools.count(1)
 
     # --- what the controller calls ------------------------------------------------------------------------------------
@@ -40,6 +41,8 @@ class FakeCluster:
         ]
 
     async def create(self, kind: str, body: Object) -> Object:
+        if kind in self.refused:
+            raise self.refused[kind]
         self.writes.append(("create", kind, body["metadata"]["name"]))
         return self.put(kind, body)
 
@@ -64,12 +67,6 @@ class FakeCluster:
                 node = node[parent]
             node[last] = copy.deepcopy(operation["value"])
         return self._stamp(current, generation=current["spec"] != before)
-
-    async def apply(self, kind: str, body: Object) -> Object:
-        self.writes.append(("apply", kind, body["metadata"]["name"]))
-        live = self._live(kind, body)
-        live["spec"].update(copy.deepcopy(body["spec"]))
-        return self._stamp(live, generation=True)
 
     async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
         self.writes.append(("scale", kind, name))

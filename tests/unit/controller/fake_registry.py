@@ -27,13 +27,21 @@ class FakeRegistry:
         self.away = False
         self.downloads = 0
 
+    def name_of(self, reference: ModelReference) -> str:
+        return reference.registry_ref.name if reference.registry_ref else "main"
+
     async def resolve(self, reference: ModelReference) -> ModelVersion:
         self._reach()
         version = self.aliases.get(reference.alias) if reference.alias else reference.version
         if version is None or version not in self.versions:
             raise Waiting("ModelNotFound", f"registry 'main' has no {reference.label}")
         return ModelVersion(
-            registry="main", name=reference.name, version=version, run_id=f"run{version}", model_id="m", created="1"
+            registry=self.name_of(reference),
+            name=reference.name,
+            version=version,
+            run_id=f"run{version}",
+            model_id="m",
+            created="1",
         )
 
     async def files(self, version: ModelVersion) -> list[RemoteFile]:

@@ -21,11 +21,12 @@ def template(**fields: Any) -> dict[str, Any]:
 
 def test_a_rollout_is_read_back_as_it_was_written() -> None:
     word = Word(request="fraud@champion", retry="x")
-    annotations = deployments.word_annotations(word, "hash", held=True, change_cause="why")
+    annotations = deployments.rollout_annotations(word, "hash", held=True, cause="SpecChanged", change_cause="why")
     body = deployments.deployment(OWNER, spec(), template(), annotations)
     found = deployments.read_rollout(body)
     assert found is not None
-    assert (found.number, found.model, found.word, found.inputs, found.held) == (7, model(3), word, "hash", True)
+    assert (found.number, found.model, found.word, found.inputs, found.held) == (7, model(3), word, "hash", "hash")
+    assert found.cause == "SpecChanged"
 
 
 def test_a_template_of_somebody_else_is_no_rollout() -> None:

@@ -1,6 +1,7 @@
 """The Lease: one leader, a quick hand-over on an orderly end, and no trust in anybody's wall clock."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -96,6 +97,21 @@ async def test_a_leader_that_cannot_renew_gives_up_before_the_others_take_over(a
     with pytest.raises(LostLeadershipError, match="could not be renewed"):
         await asyncio.wait_for(first.keep(), 2)
     assert module.GIVE_UP_SECONDS < module.DURATION_SECONDS
+
+
+async def test_a_leader_whose_requests_hang_gives_up_in_time(api: LeaseApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.09)  # an attempt may take twice as long, which is past the time to give up
+    first = candidate(api, "one")
+    await first.acquire()
+    started = time.monotonic()
+    monkeypatch.setattr(api, "get", hang)
+    with pytest.raises(LostLeadershipError):
+        await first.keep()
+    assert time.monotonic() - started < module.DURATION_SECONDS
+
+
+async def hang(*_: object) -> None:
+    await asyncio.Event().wait()
 
 
 async def test_a_restarted_leader_goes_on_at_once(api: LeaseApi) -> None:

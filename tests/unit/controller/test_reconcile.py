@@ -1,13 +1,17 @@
 """The story, told to an API server in memory: what a person does, and what they then see."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controller import store as store_module
 from controller.api import RETRY_ANNOTATION, ModelDeploymentStatus
+from controller.cluster import ApiError
 from controller.reconcile import Reconciler
+from controller.registry import ModelVersion
 from controller.store import Store
 from tests.unit.controller.factories import pod_settings, resource
 from tests.unit.controller.fake_cluster import FakeCluster
@@ -159,15 +163,37 @@ class TestUndo:
         assert [entry.cause for entry in status.history] == ["Undo", "ModelChanged", "Created"]
         assert "HeldByPerson" in [reason for _, reason, _ in world.cluster.events]
 
-    async def test_writes_nothing_to_the_deployment(self, world: World) -> None:
-        await deployed(world)
-        world.registry.aliases["champion"] = "2"
+    async def test_is_not_fought(self, world: World) -> None:
+        await undone(world)
+        chosen = world.deployment["spec"]["template"]
+        before = list(world.cluster.writes)
+        for _ in range(3):
+            await world.reconciler.reconcile(KEY)
+        assert world.deployment["spec"]["template"] == chosen
+        assert world.cluster.writes == before
+
+    async def test_survives_restarts_until_what_was_undone_is_forgotten(self, world: World) -> None:
+        await undone(world)
+        for number in range(3):
+            world.deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = str(number)
+            world.cluster.edit("Deployment", "fraud")
+            world.cluster.roll()
+        for each in world.cluster.replica_sets("fraud"):
+            if each["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/model-version"] == "2":
+                del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]
         await world.settle()
-        world.cluster.undo()
-        before = len(world.cluster.writes)
-        world.cluster.roll()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_outlives_a_wish_that_cannot_be_met(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 77})
         await world.settle()
-        assert {kind for _, kind, _ in world.cluster.writes[before:]} == {"ModelDeployment"}
+        assert world.condition("Ready") == ("False", "ModelNotFound")
+        assert world.status.hold is not None
+        assert "HoldEnded" not in [reason for _, reason, _ in world.cluster.events]
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "alias": "champion"})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
 
     async def test_survives_a_restart_a_lost_status_and_a_moving_alias(self, world: World) -> None:
         await undone(world)
@@ -197,6 +223,7 @@ class TestUndo:
         assert world.live_version == "2"
         assert world.condition("Ready") == ("True", "Serving")
         assert world.status.hold is None
+        assert world.status.history[0].cause == "Retry"
 
     async def test_after_a_retry_is_honored_again(self, world: World) -> None:
         await undone(world)
@@ -266,6 +293,26 @@ class TestRegistryAway:
         world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 1})
         await world.settle()
         assert (world.live_version, world.condition("Ready")) == ("1", ("True", "Serving"))
+
+    async def test_a_refused_version_stays_refused(self, world: World) -> None:
+        await deployed(world)
+        world.registry.versions["2"] = {"MLmodel": b"flavors: {xgboost: {}}"}
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.registry.away = True
+        await world.settle()
+        assert world.condition("Ready") == ("False", "FlavorUnsupported")
+        assert world.condition("ModelResolved") == ("False", "RegistryUnavailable")
+        assert world.status.target is not None
+        assert world.status.target.version == "2"
+
+    async def test_the_same_number_of_another_registry_is_another_version(self, world: World) -> None:
+        await deployed(world, model={"name": "fraud", "version": 1})
+        world.registry.away = True
+        elsewhere = {"name": "fraud", "version": 1, "registryRef": {"name": "staging"}}
+        world.cluster.edit("ModelDeployment", "fraud", model=elsewhere)
+        await world.settle()
+        assert world.condition("Ready") == ("False", "RegistryUnavailable")
 
     async def test_a_fixed_version_that_serves_stays_ready_when_the_registry_loses_it(self, world: World) -> None:
         await deployed(world, model={"name": "fraud", "version": 1})
@@ -369,6 +416,70 @@ async def test_what_a_pod_said_when_it_ended_is_in_the_condition(world: World) -
     assert "version 1 goes on serving" in ready.message
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "Service"])
+async def test_a_write_that_the_api_server_refuses_is_told(world: World, kind: str) -> None:
+    world.cluster.refused[kind] = ApiError(403, "Forbidden", "exceeded quota: count/things, used: 5, limited: 5")
+    world.cluster.put("ModelDeployment", resource())
+    delay = await world.reconciler.reconcile(KEY)
+    assert delay is not None
+    assert world.condition("Ready") == ("False", "WriteRefused")
+    assert world.condition("Reconciling")[0] == "True"
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    assert "exceeded quota" in ready.message
+    world.cluster.refused.clear()
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+async def test_a_spec_of_a_newer_definition_is_told_and_what_serves_goes_on(world: World) -> None:
+    await deployed(world)
+    world.cluster.edit("ModelDeployment", "fraud", fromTheFuture=True)
+    await world.settle()
+    assert world.condition("Ready") == ("False", "SpecUnsupported")
+    assert world.condition("Available")[0] == "True"
+    assert world.status.serving is not None
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    assert "fromTheFuture" in ready.message
+
+
+async def test_a_slow_pull_holds_nobody_else_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0.01)
+    gate = asyncio.Event()
+
+    class Slow(FakeRegistry):
+        async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
+            await gate.wait()
+            async for chunk in super().download(version, path):
+                yield chunk
+
+    world.registry = Slow(1)
+    world.restart()
+    world.cluster.put("ModelDeployment", resource())
+    assert await world.reconciler.reconcile(KEY)
+    assert world.condition("Ready") == ("False", "Pulling")
+    gate.set()
+    monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 5)
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+async def test_a_refused_version_is_not_downloaded_again(world: World) -> None:
+    world.registry.versions["1"] = {**model_files(1), "/etc/passwd": b"x"}
+    await deployed(world)
+    assert world.registry.downloads == 0
+
+
+async def test_replica_sets_that_an_orphaning_left_behind_are_no_undo(world: World) -> None:
+    await deployed(world)
+    world.registry.aliases["champion"] = "2"
+    await world.settle()
+    del world.cluster.objects["Deployment", *KEY]
+    await world.settle()
+    assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+
+
 class TestReplicas:
     async def test_unset_are_left_to_whoever_scales(self, world: World) -> None:
         await deployed(world)
@@ -388,6 +499,13 @@ class TestReplicas:
         await deployed(world, replicas=0)
         assert world.condition("Ready") == ("True", "Stopped")
         assert world.condition("Available") == ("False", "Stopped")
+
+    async def test_zero_that_the_spec_does_not_say_is_told(self, world: World) -> None:
+        await deployed(world, autoscaling={"minReplicas": 2, "maxReplicas": 5})
+        await world.cluster.scale("Deployment", "team", "fraud", 0)
+        world.cluster.roll()
+        await world.settle()
+        assert world.condition("Ready") == ("False", "ScaledToZero")
 
     async def test_scaling_does_not_take_ready_away(self, world: World) -> None:
         await deployed(world)
@@ -414,6 +532,13 @@ class TestForeignChildren:
         assert world.cluster.objects[kind, *KEY]["spec"] == theirs
         assert world.condition("Ready") == ("False", "NameConflict")
         assert world.condition("Stalled") == ("True", "NameConflict")
+
+    async def test_a_service_follows_its_port(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("ModelDeployment", "fraud", service={"port": 8080})
+        await world.settle()
+        assert [port["port"] for port in world.cluster.objects["Service", *KEY]["spec"]["ports"]] == [8080]
+        assert world.status.url == "http://fraud.team.svc:8080"
 
     async def test_a_service_deleted_by_hand_comes_back(self, world: World) -> None:
         await deployed(world)

@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from controller import registry as module
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.registry import ModelVersion, Registry
@@ -125,6 +126,10 @@ async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, cod
         (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryUnavailable", "no JSON"),
         (web.json_response([1]), "RegistryUnavailable", "no JSON"),
         (web.json_response({}), "RegistryUnavailable", "no model version"),
+        (web.json_response({"model_version": "x"}), "RegistryUnavailable", "as no MLflow does"),
+        (web.json_response({"model_version": {**VERSION, "version": "1/../2"}}), "RegistryUnavailable", "no model version"),
+        (web.Response(text="[" * 100_000), "RegistryUnavailable", "no JSON"),
+        (web.Response(text=" " * 9_000_000), "RegistryUnavailable", "no JSON"),
         (web.Response(status=403, text="Invalid Host header"), "RegistryRefused", "MLFLOW_SERVER_ALLOWED_HOSTS"),
         (web.Response(status=401, text="who are you"), "RegistryRefused", "401"),
         (web.json_response({"model_version": {**VERSION, "status": "PENDING_REGISTRATION"}}), "ModelNotReady", "PENDING"),
@@ -163,6 +168,29 @@ async def test_files_are_listed_through_the_artifact_proxy(mlflow: MlflowDouble)
     files = await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
     await registry.close()
     assert [(file.path, file.size) for file in files] == [("MLmodel", 10), ("data/part", 2)]
+
+
+@pytest.mark.parametrize(
+    "listing", [{"files": [{}]}, {"files": ["x"]}, {"files": 5}, {"files": [{"path": "a", "file_size": "b"}]}]
+)
+async def test_an_odd_listing_is_unavailable(mlflow: MlflowDouble, listing: object) -> None:
+    mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "mlflow-artifacts:/1"})
+    mlflow.answers["mlflow-artifacts/artifacts"] = web.json_response(listing)
+    registry = mlflow.registry()
+    with pytest.raises(Waiting, match="as no MLflow does"):
+        await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
+    await registry.close()
+
+
+async def test_an_endless_listing_ends(mlflow: MlflowDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FILES", 50)
+    mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "mlflow-artifacts:/1"})
+    mlflow.answers["mlflow-artifacts/artifacts"] = web.json_response({"files": [{"path": "", "is_dir": True}]})
+    registry = mlflow.registry()
+    with pytest.raises(Stalling, match="TooManyFiles"):
+        await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
+    await registry.close()
+    assert len(mlflow.asked) < 60
 
 
 async def test_a_download_that_breaks_off_is_unavailable(mlflow: MlflowDouble) -> None:

@@ -45,26 +45,36 @@ class TestUndo:
 
     remembered = (rollout(1, 1, revision=3), rollout(2, 2))
     undone = rollout(1, 1, revision=3)
+    recorded = rollout(1, 1, revision=3, held="as-before")
 
     def test_is_held(self) -> None:
         decision = decide(observed(target=model(2), live=self.undone, remembered=self.remembered))
-        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
+        assert (decision.kind, decision.model, decision.held) == (Kind.RECORD, model(1), True)
         assert decision.undone == rollout(2, 2)
 
     def test_is_held_while_the_alias_moves_on(self) -> None:
-        decision = decide(observed(target=model(3), live=self.undone, remembered=self.remembered))
+        decision = decide(observed(target=model(3), live=self.recorded, remembered=self.remembered))
         assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
 
     def test_is_held_while_the_registry_is_away(self) -> None:
-        decision = decide(observed(target=None, live=self.undone, remembered=self.remembered))
+        decision = decide(observed(target=None, live=self.recorded, remembered=self.remembered))
         assert (decision.kind, decision.held) == (Kind.KEEP, True)
+
+    def test_is_held_when_what_was_undone_is_forgotten(self) -> None:
+        """Twelve restarts later the ReplicaSet of rollout 2 is gone; what the person chose is written on what is live."""
+        decision = decide(observed(target=model(2), live=self.recorded, remembered=(self.recorded,)))
+        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
+
+    def test_is_held_until_there_is_something_to_go_on_with(self) -> None:
+        decision = decide(observed(word=Word(request="fraud/77"), target=None, live=self.recorded, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
 
     def test_other_settings_are_applied_on_top_of_what_is_held(self) -> None:
         decision = decide(observed(target=model(2), inputs="other", live=self.undone, remembered=self.remembered))
         assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(1), 3, True)
 
     def test_and_what_is_applied_on_top_stays_held(self) -> None:
-        live = rollout(3, 1, inputs="other", held=True)
+        live = rollout(3, 1, inputs="other", held="other")
         decision = decide(observed(target=model(2), inputs="other", live=live, remembered=self.remembered))
         assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
 
@@ -77,7 +87,7 @@ class TestUndo:
         assert (decision.kind, decision.model, decision.cause, decision.held) == (Kind.REPLACE, model(2), Cause.RETRY, False)
 
     def test_on_top_ends_with_a_retry(self) -> None:
-        live = rollout(3, 1, inputs="other", held=True)
+        live = rollout(3, 1, inputs="other", held="other")
         decision = decide(observed(word=RETRIED, target=model(2), inputs="other", live=live, remembered=self.remembered))
         assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(2), 4, False)
 
@@ -93,7 +103,7 @@ class TestUndo:
     def test_of_a_rollback_by_version_is_held_too(self) -> None:
         remembered = (rollout(1, 1), rollout(2, 2, revision=4), rollout(3, 1, word=PINNED_TO_ONE))
         decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=rollout(2, 2), remembered=remembered))
-        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(2), True)
+        assert (decision.kind, decision.model, decision.held) == (Kind.RECORD, model(2), True)
 
 
 class TestWord:
@@ -105,7 +115,7 @@ class TestWord:
         assert decide(observed(word=RETRIED, live=rollout(1, 1))).kind is Kind.RECORD
 
     def test_asking_for_what_is_held_on_top_ends_the_hold_without_a_rollout(self) -> None:
-        live = rollout(3, 1, held=True)
+        live = rollout(3, 1, held="as-before")
         decision = decide(observed(word=PINNED_TO_ONE, target=model(1), live=live, remembered=(rollout(2, 2),)))
         assert (decision.kind, decision.held) == (Kind.RECORD, False)
 
@@ -123,6 +133,10 @@ class TestUnknownTarget:
 
 
 class TestDeletedDeployment:
+    def test_counts_on_from_replica_sets_that_were_left_behind(self) -> None:
+        decision = decide(observed(target=model(2), remembered=(rollout(1, 1), rollout(4, 2))))
+        assert (decision.kind, decision.number) == (Kind.CREATE, 5)
+
     def test_comes_back_with_what_the_spec_asks_for(self) -> None:
         assert decide(observed(target=model(2), last_served=model(1))).model == model(2)
 
@@ -139,15 +153,19 @@ class TestDeletedDeployment:
 def test_a_decision_carried_out_is_stable() -> None:
     """Whatever is decided, deciding again with it carried out changes nothing: no loop of rollouts."""
     for word in (CHAMPION, PINNED_TO_ONE, RETRIED):
-        for live in (rollout(1, 1), rollout(2, 2), rollout(1, 1, held=True)):
+        for live in (rollout(1, 1), rollout(2, 2), rollout(1, 1, held="as-before")):
             for inputs in ("as-before", "other"):
                 for target in (None, model(1), model(2)):
                     first = decide(observed(word=word, inputs=inputs, target=target, live=live, remembered=(rollout(2, 2),)))
                     if first.kind is Kind.REPLACE:
                         assert first.model is not None
-                        new = rollout(first.number, 0, model=first.model, word=word, inputs=inputs, held=first.held)
+                        new = rollout(
+                            first.number, 0, model=first.model, word=word, inputs=inputs, held=inputs if first.held else ""
+                        )
                     elif first.kind is Kind.RECORD:
-                        new = rollout(live.number, 0, model=live.model, word=word, inputs=inputs, held=False)
+                        new = rollout(
+                            live.number, 0, model=live.model, word=word, inputs=live.inputs, held=inputs if first.held else ""
+                        )
                     else:
                         continue
                     again = observed(word=word, inputs=inputs, target=target, live=new, remembered=(rollout(2, 2), live))

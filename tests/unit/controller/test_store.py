@@ -100,6 +100,19 @@ async def test_a_lying_size_cannot_fill_the_disk(store: Store) -> None:
         await store.pull(version(), endless)
 
 
+async def test_many_files_cannot_fill_the_disk_either(store: Store) -> None:
+    registry = FakeRegistry(1)
+    registry.versions["1"] = {f"part{number}": b"x" * 10**5 for number in range(20)}
+
+    async def unsized(version: ModelVersion) -> list[RemoteFile]:
+        return [RemoteFile(path, 0) for path in registry.versions["1"]]
+
+    registry.files = unsized  # type: ignore[method-assign]
+    with pytest.raises(Stalling, match="ModelTooLarge"):
+        await store.pull(version(), registry)
+    assert registry.downloads == 11
+
+
 async def test_pods_get_manifest_and_files_byte_for_byte(store: Store, served: TestServer) -> None:
     digest = await store.pull(version(), FakeRegistry(1))
     async with aiohttp.ClientSession(served.make_url("/")) as session:
