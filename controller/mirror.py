@@ -13,7 +13,8 @@ from controller.api import HistoryEntry, ModelDeploymentStatus, ServingModel
 from controller.cluster import ApiError
 from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Registry
-from controller.reconcile import read_status, reference_to
+from controller.resolution import reference_to
+from controller.resource import read_status
 from controller.store import Store
 
 log = logging.getLogger(__name__)

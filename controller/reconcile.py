@@ -4,37 +4,25 @@ Whatever happens on the way ends in one place, which derives the whole status fr
 only where it differs. Every decision is made from fresh reads, so a second reconcile of the same state writes nothing.
 """
 
-import asyncio
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
-from controller import artifact, gates, rollout, status
-from controller.api import (
-    RETRY_ANNOTATION,
-    HistoryEntry,
-    ModelDeploymentSpec,
-    ModelDeploymentStatus,
-    ModelReference,
-    RegistryReference,
-    ServingModel,
-    TargetModel,
-)
-from controller.artifact import Artifact
+from controller import rollout, status
+from controller.api import ModelReference
 from controller.children import Children, name_conflict
 from controller.cluster import AlreadyExists, ApiError, Conflict
+from controller.conditions import Outcome
 from controller.errors import ReconcileError, Stalling, Waiting
-from controller.gates import Refusal
 from controller.ports import Cluster, Object, Registry
-from controller.registry import ModelVersion
+from controller.resolution import Resolution, Resolver
+from controller.resource import Resource, read_resource, read_status
 from controller.resources import deployment as deployments
 from controller.resources.deployment import PodSettings
 from controller.resources.identity import Owner, owned, selector
-from controller.rollout import Decision, Kind, Observed, PinnedModel, Rollout, Word
-from controller.status import Outcome
+from controller.rollout import Decision, Kind, Observed, Rollout
 from controller.store import Store
 from controller.text import bounded
 from controller.workload import answering, fault, workload
@@ -48,32 +36,8 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """A ModelDeployment as it was read."""
-
-    body: Object
-    owner: Owner
-    generation: int
-    spec: ModelDeploymentSpec
-    word: Word
-    before: ModelDeploymentStatus
-    registry: str = ""
-    """Name of the registry that the spec means."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
-    """What the spec asks for, as far as it could be found out."""
-
-    asked: TargetModel | None = None
-    target: PinnedModel | None = None
-    unresolved: ReconcileError | None = None
-    refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """The Deployment and its ReplicaSets."""
+    """The Deployment and its ReplicaSets, or those that a Deployment of this name has left behind."""
 
     deployment: Object | None = None
     replica_sets: tuple[Object, ...] = ()
@@ -94,11 +58,9 @@ class Reconciler:
 
     def __init__(self, cluster: Cluster, registry: Registry, store: Store, pods: PodSettings) -> None:
         self._cluster = cluster
-        self._registry = registry
-        self._store = store
+        self._resolver = Resolver(registry, store)
         self._pods = pods
         self._children = Children(cluster)
-        self._artifacts: dict[str, Artifact] = {}
         self.followed: dict[Key, ModelReference] = {}
         """The references of the resources that are there: what the poll of the registry asks for."""
 
@@ -113,12 +75,11 @@ class Reconciler:
         except ValidationError as error:
             await self._tell_unsupported(body, error)
             return None
-        resource = replace(resource, registry=self._registry.name_of(resource.spec.model))
         self.followed[key] = resource.spec.model
 
-        found = await self._resolve(resource)  # first: it may take a while, and what is live is to be fresh
-        live = await self._observe(resource)
-        resolution = found if found.target is not None else _from_memory(resource, live, found)
+        found = await self._resolver.resolve(resource.spec.model)  # first: it may take a while, and what is live is to be fresh
+        live = await self._observe(resource.owner)
+        resolution = self._resolver.from_memory(resource, live.remembered, found)
         decision = rollout.decide(_observed(resource, live, resolution))
         blocked: ReconcileError | None = None
         try:
@@ -135,38 +96,14 @@ class Reconciler:
         delays = [error.delay for error in (resolution.unresolved, blocked) if isinstance(error, Waiting)]
         return min(delays) if delays else (BLOCKED_DELAY if blocked is not None else None)
 
-    async def _observe(self, resource: Resource) -> Live:
-        owner = resource.owner
-        found = await self._cluster.get("Deployment", owner.namespace, owner.name)
-        if found is None:
-            left_behind = await self._cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
-            return Live(replica_sets=tuple(left_behind))
-        if not owned(found, owner.uid):
+    async def _observe(self, owner: Owner) -> Live:
+        deployment = await self._cluster.get("Deployment", owner.namespace, owner.name)
+        if deployment is not None and not owned(deployment, owner.uid):
             return Live(name_taken=True)
-        return Live(deployment=found, replica_sets=await self._replica_sets(owner, found))
-
-    async def _replica_sets(self, owner: Owner, deployment: Object) -> tuple[Object, ...]:
-        found = await self._cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
-        return tuple(each for each in found if owned(each, deployment["metadata"]["uid"]))
-
-    async def _resolve(self, resource: Resource) -> Resolution:
-        """Which version the spec means, pulled and checked."""
-        reference = resource.spec.model
-        asked = None
-        try:
-            version = await self._registry.resolve(reference)
-            asked = TargetModel(name=version.name, version=version.version)
-            digest = await self._store.pull(version, self._registry)
-            asked = TargetModel(name=version.name, version=version.version, digest=digest)
-            found = await self._inspected(digest)
-        except ReconcileError as error:
-            if isinstance(error, Stalling) and asked is not None:
-                return Resolution(asked=asked, refusal=Refusal(error.reason, error.message))
-            return Resolution(asked=asked, unresolved=error)
-        refusal = gates.first_refusal(reference, found)
-        if refusal is not None:
-            return Resolution(asked=asked, refusal=refusal)
-        return Resolution(asked=asked, target=_pin(version, found))
+        replica_sets = await self._cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
+        if deployment is not None:
+            replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
+        return Live(deployment=deployment, replica_sets=tuple(replica_sets))
 
     async def _act(self, resource: Resource, live: Live, decision: Decision) -> Live:
         """Carry the decision out; what is live then."""
@@ -174,15 +111,13 @@ class Reconciler:
         if model is None or decision.kind in (Kind.WAIT, Kind.KEEP):
             return live
         if decision.kind is Kind.RECORD and live.deployment is not None:
-            # As it was when the hold began: what the spec has said of other things by then is not on what is held.
-            newest = decision.undone or live.rollout
-            remembered = deployments.word_annotations(resource.word, newest.inputs if decision.held and newest else "")
+            remembered = deployments.word_annotations(resource.word, decision.held_inputs)
             operations = deployments.annotation_patch(live.deployment, remembered)
             return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
 
         if live.name_taken:
             raise name_conflict("Deployment", owner)
-        await self._in_store(model)
+        await self._resolver.have_in_store(model)
         annotations = deployments.rollout_annotations(
             resource.word,
             deployments.inputs(spec),
@@ -197,30 +132,6 @@ class Reconciler:
             return Live(deployment=await self._cluster.create("Deployment", body))
         operations = deployments.template_patch(live.deployment, template, annotations)
         return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
-
-    async def _in_store(self, model: PinnedModel) -> None:
-        """Pods fetch what they serve from the store: no template names a digest that is not there."""
-        if self._store.has(model.digest) or await self._store.fetch_from_peers(model.digest):
-            return
-        try:
-            version = await self._registry.resolve(reference_to(model))
-            pulled = await self._store.pull(version, self._registry)
-        except Waiting as error:
-            raise Waiting(error.reason, f"new pods of {model.label} need its files: {error.message}", error.delay) from error
-        except Stalling as error:
-            pulled = f"nothing ({error.message})"
-        if pulled != model.digest:
-            raise Stalling(
-                "ArtifactLost",
-                f"new pods of {model.label} need the files of {model.digest}; no replica of the operator has them any more,"
-                f" and the registry has {pulled}",
-            )
-
-    async def _inspected(self, digest: str) -> Artifact:
-        """What the files say of themselves: read once, and not on the event loop."""
-        if digest not in self._artifacts:
-            self._artifacts[digest] = await asyncio.to_thread(artifact.inspect, self._store, digest)
-        return self._artifacts[digest]
 
     async def _outcome(
         self, resource: Resource, live: Live, resolution: Resolution, decision: Decision, blocked: ReconcileError | None
@@ -256,9 +167,7 @@ class Reconciler:
             return
         await self._cluster.replace_status("ModelDeployment", {**resource.body, "status": written})
         for told in status.announcements(outcome, resource.before, after):
-            log.info(
-                told.reason, extra={"resource": "/".join((outcome.owner.namespace, outcome.owner.name)), "told": told.message}
-            )
+            log.info(told.reason, extra={"resource": str(outcome.owner), "told": told.message})
             await self._cluster.announce(resource.body, told.kind, told.reason, told.message)
 
     async def _tell_unsupported(self, body: Object, error: ValidationError) -> None:
@@ -270,34 +179,6 @@ class Reconciler:
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
         if written != body.get("status"):
             await self._cluster.replace_status("ModelDeployment", {**body, "status": written})
-
-
-def read_resource(body: Object) -> Resource:
-    """A ModelDeployment from what the API server answered. Raises ValidationError where the CRD knows more than this code."""
-    metadata: dict[str, Any] = body["metadata"]
-    spec = ModelDeploymentSpec.model_validate(body["spec"])
-    return Resource(
-        body=body,
-        owner=Owner(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]),
-        generation=int(metadata["generation"]),
-        spec=spec,
-        word=Word(request=spec.model.label, retry=(metadata.get("annotations") or {}).get(RETRY_ANNOTATION, "")),
-        before=read_status(body),
-    )
-
-
-def read_status(body: Object) -> ModelDeploymentStatus:
-    """The status as it was left; empty where it was written by another version, or by hand: it is all found again."""
-    try:
-        return ModelDeploymentStatus.model_validate(body.get("status") or {})
-    except ValidationError:
-        return ModelDeploymentStatus()
-
-
-def reference_to(model: PinnedModel | ServingModel | HistoryEntry) -> ModelReference:
-    """How to ask the registry for a version that is known."""
-    registry = RegistryReference(name=model.registry) if model.registry else None
-    return ModelReference(name=model.name, version=model.version, registry_ref=registry)
 
 
 def _blocked(error: ReconcileError | ApiError) -> ReconcileError:
@@ -322,40 +203,6 @@ def _observed(resource: Resource, live: Live, resolution: Resolution) -> Observe
         remembered=live.remembered,
         last_served=status.pinned(before, before.serving.digest) if before.serving else None,
         last_hold=status.pinned(before, held.digest) if held else None,
-    )
-
-
-def _from_memory(resource: Resource, live: Live, found: Resolution) -> Resolution:
-    """A fixed version that was served before: its digest is known, so what the registry says now is not needed."""
-    known = _known(resource, live)
-    if known is None or not isinstance(found.unresolved, Waiting) or found.unresolved.reason == "Pulling":
-        return found
-    return replace(found, asked=TargetModel(name=known.name, version=known.version, digest=known.digest), target=known)
-
-
-def _known(resource: Resource, live: Live) -> PinnedModel | None:
-    """The version that the spec fixes, if it was served before, from the same registry."""
-    wanted = resource.spec.model
-    if wanted.version is None:
-        return None
-    served = [known.model for known in live.remembered]
-    served += [known for entry in resource.before.history if (known := status.pinned(resource.before, entry.digest)) is not None]
-    for model in served:
-        same = (model.name, model.version, model.registry) == (wanted.name, wanted.version, resource.registry)
-        if same and wanted.digest in (None, model.digest):
-            return model
-    return None
-
-
-def _pin(version: ModelVersion, found: Artifact) -> PinnedModel:
-    return PinnedModel(
-        name=version.name,
-        version=version.version,
-        digest=found.digest,
-        registry=version.registry,
-        run_id=version.run_id,
-        size_bytes=found.size_bytes,
-        verified=found.verified,
     )
 
 

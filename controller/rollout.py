@@ -106,6 +106,8 @@ class Decision:
     number: int = 0
     cause: Cause | None = None
     held: bool = False
+    held_inputs: str = ""
+    """Where it is held: the hash of the spec's other settings when that began. Later ones are applied on top."""
     undone: Rollout | None = None
     """The rollout that a person took back, where this hold began with `kubectl rollout undo`."""
 
@@ -150,12 +152,13 @@ def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
     The hold is written on the Deployment, so that it does not depend on how long the newer ReplicaSet is kept.
     """
     undone = newest if live.number < newest.number else None
-    if observed.inputs == (live.held or newest.inputs):
-        kind = Kind.KEEP if live.held and live.word == observed.word else Kind.RECORD
-        return Decision(kind=kind, model=live.model, number=live.number, held=True, undone=undone)
-    return Decision(
-        kind=Kind.REPLACE, model=live.model, number=newest.number + 1, cause=Cause.SPEC_CHANGED, held=True, undone=undone
-    )
+    written = bool(live.held) and live.word == observed.word
+    began = live.held if written else newest.inputs
+    if observed.inputs != began:
+        number, cause = newest.number + 1, Cause.SPEC_CHANGED
+        return Decision(kind=Kind.REPLACE, model=live.model, number=number, cause=cause, held=True, undone=undone)
+    kind = Kind.KEEP if written else Kind.RECORD
+    return Decision(kind=kind, model=live.model, number=live.number, held=True, held_inputs=began, undone=undone)
 
 
 def _first(observed: Observed) -> Decision:

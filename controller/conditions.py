@@ -1,0 +1,246 @@
+"""The six conditions, and the sentences that `kubectl describe` shows for them. Pure: `now` is part of the outcome."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from controller import api
+from controller.api import Condition, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
+from controller.errors import ReconcileError, Stalling
+from controller.gates import Refusal
+from controller.resources.deployment import DEFAULT_REPLICAS
+from controller.resources.identity import Owner
+from controller.rollout import Decision, Rollout, Word
+from controller.workload import Fault, Workload
+
+# The registry being away says nothing about what runs.
+REGISTRY_AWAY = {"RegistryUnavailable", "RegistryRefused"}
+
+_WITH_READY = {"Reconciling", "Stalled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a reconcile saw and did."""
+
+    owner: Owner
+    spec: ModelDeploymentSpec
+    generation: int
+    word: Word
+    now: datetime
+    decision: Decision
+    asked: TargetModel | None = None
+    """The version that the spec asks for, where that is known."""
+    unresolved: ReconcileError | None = None
+    refusal: Refusal | None = None
+    blocked: ReconcileError | None = None
+    """Why a child could not be written."""
+    live: Rollout | None = None
+    """The template that is live once the decision was carried out."""
+    workload: Workload | None = None
+    answering: tuple[Rollout, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Ready, and what goes with it."""
+
+    ready: bool
+    reason: str
+    message: str
+    also: Literal["", "Reconciling", "Stalled"] = ""
+
+
+def conditions(outcome: Outcome, serving: ServingModel | None, before: ModelDeploymentStatus) -> list[Condition]:
+    """Ready first: it is what people look for."""
+    verdict = _verdict(outcome, serving)
+    said = (
+        ("Ready", verdict.ready, verdict.reason, verdict.message),
+        ("Available", *_available(outcome)),
+        ("Reconciling", verdict.also == "Reconciling", verdict.reason, verdict.message),
+        ("Stalled", verdict.also == "Stalled", verdict.reason, verdict.message),
+        ("ModelResolved", *_resolved(outcome)),
+        ("GatesPassed", *_gates_passed(outcome)),
+    )
+    return [
+        # What does not hold of the two that go with Ready needs no message.
+        condition(
+            kind, truth, reason, "" if kind in _WITH_READY and not truth else message, outcome.generation, outcome.now, before
+        )
+        for kind, truth, reason, message in said
+    ]
+
+
+def condition(
+    kind: str,
+    truth: bool | None,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+    before: ModelDeploymentStatus,
+) -> Condition:
+    """A condition, since when it has been so included."""
+    status: api.ConditionStatus = "Unknown" if truth is None else ("True" if truth else "False")
+    earlier = before.condition(kind)
+    since = earlier.last_transition_time if earlier is not None and earlier.status == status else now
+    return Condition(
+        type=kind, status=status, reason=reason, message=message, last_transition_time=since, observed_generation=generation
+    )
+
+
+def as_known_before(outcome: Outcome, before: ModelDeploymentStatus) -> Outcome:
+    """While the registry is away, what it said last is still the best that is known: a refused version stays refused."""
+    error, live = outcome.unresolved, outcome.live
+    if error is None or error.reason not in REGISTRY_AWAY or outcome.asked is not None or before.target is None:
+        return outcome
+    if live is None or live.word != outcome.word:
+        return outcome
+    gates = before.condition("GatesPassed")
+    refused = Refusal(gates.reason, gates.message) if gates is not None and gates.status == "False" else None
+    return replace(outcome, asked=before.target, refusal=refused)
+
+
+def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
+    """The first of these that applies is what Ready says."""
+    if outcome.blocked is not None:
+        return _Verdict(False, outcome.blocked.reason, outcome.blocked.message, _also(outcome.blocked))
+    live, pods = outcome.live, outcome.workload
+    if live is None or pods is None:
+        return _nothing_there(outcome)
+    if pods.wanted == 0 and pods.total == 0:
+        if outcome.spec.replicas == 0:
+            return _Verdict(True, "Stopped", "spec.replicas is 0: no pod runs, as the spec asks")
+        way_on = f"kubectl scale -n {outcome.owner.namespace} deployment/{outcome.owner.name} --replicas={DEFAULT_REPLICAS}"
+        wanted = outcome.spec.autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
+        return _Verdict(
+            wanted, "ScaledToZero", f"somebody scaled the Deployment to 0; to go on: {way_on}", "" if wanted else "Stalled"
+        )
+    if not (pods.complete or _settled(outcome, serving)):
+        return _rolling(outcome, live, pods)
+    if outcome.decision.held and live.word == outcome.word:
+        return _Verdict(True, "HeldByPerson", held_message(outcome))
+    if outcome.refusal is not None:
+        return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, serving), "Stalled")
+    if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
+        return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", _also(error))
+    few = "" if pods.available >= pods.wanted else f" ({pods.available} of {pods.wanted} ready)"
+    return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{few}")
+
+
+def _as_asked(outcome: Outcome, live: Rollout) -> bool:
+    """Whether what is live is what the spec asks for, as far as that can be known while the registry does not tell."""
+    asked, model, error = outcome.asked, live.model, outcome.unresolved
+    if asked is not None and asked.digest is not None:
+        return (asked.name, asked.version, asked.digest) == (model.name, model.version, model.digest)
+    return error is not None and error.reason in REGISTRY_AWAY and live.word.request == outcome.word.request
+
+
+def _also(error: ReconcileError) -> Literal["Reconciling", "Stalled"]:
+    return "Stalled" if isinstance(error, Stalling) else "Reconciling"
+
+
+def _nothing_there(outcome: Outcome) -> _Verdict:
+    if outcome.refusal is not None:
+        return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, None), "Stalled")
+    if outcome.unresolved is not None:
+        return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, _also(outcome.unresolved))
+    return _Verdict(False, "Creating", "the Deployment is being created", "Reconciling")
+
+
+def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:
+    """The rollout was complete once; since then a pod came or went, as pods do."""
+    pods, live = outcome.workload, outcome.live
+    return (
+        serving is not None
+        and live is not None
+        and pods is not None
+        and pods.available > 0
+        and is_of(serving, live)
+        and all(rollout.number == live.number for rollout in outcome.answering)
+        and pods.updated == pods.total
+    )
+
+
+def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
+    others = [rollout for rollout in outcome.answering if rollout.number != live.number]
+    old = f"; {others[0].model.label} goes on serving" if others else ""
+    if outcome.fault is not None and outcome.fault.by_model:
+        message = f"{live.model.label} does not become ready: {outcome.fault.message}{old}"
+        return _Verdict(False, outcome.fault.reason, message, "Stalled")
+    if pods.failure:
+        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure}{old}", "Reconciling")
+    if outcome.fault is not None:
+        return _Verdict(False, outcome.fault.reason, f"{outcome.fault.message}{old}", "Reconciling")
+    done = f"{pods.updated} of {pods.wanted} pods are new, {pods.available} of all are ready"
+    if pods.deadline_exceeded:
+        return _Verdict(False, "ProgressDeadlineExceeded", f"{live.model.label} takes too long: {done}{old}", "Reconciling")
+    return _Verdict(False, "RollingOut", f"{live.model.label}: {done}{old}", "Reconciling")
+
+
+def _refused(outcome: Outcome, refusal: Refusal, serving: ServingModel | None) -> str:
+    asked = outcome.asked
+    what = f"{asked.name} version {asked.version}" if asked else outcome.word.request
+    old = f". {serving.name} version {serving.version} goes on serving" if serving else ""
+    return f"{what} is not rolled out: {refusal.message}{old}"
+
+
+def held_message(outcome: Outcome) -> str:
+    """What a person chose, and how to go on."""
+    model, undone = outcome.decision.model, outcome.decision.undone
+    if model is None:
+        return ""
+    way_on = f"To go on with {outcome.word.request}, change spec.model or run: {_retry_command(outcome.owner)}"
+    if undone is not None and undone.model == model:
+        return (
+            f"a person went back to earlier settings of the pods; the model is {model.label} in both revisions, so it stays."
+            f" `kubectl rollout history deployment/{outcome.owner.name}` shows which revision has another model. {way_on}"
+        )
+    return f"a person went back to {model.label}; it is held, whatever else changes. {way_on}"
+
+
+def _available(outcome: Outcome) -> tuple[bool, str, str]:
+    pods = outcome.workload
+    if pods is None:
+        return False, "NotDeployed", "there are no pods yet"
+    if pods.available:
+        return True, "PodsReady", f"{_count(pods.available)} answer"
+    if pods.wanted == 0:
+        return False, "Stopped", "spec.replicas is 0"
+    return False, "NoPodReady", f"none of {pods.wanted} pods is ready"
+
+
+def _resolved(outcome: Outcome) -> tuple[bool | None, str, str]:
+    if outcome.unresolved is not None:
+        return False, outcome.unresolved.reason, outcome.unresolved.message
+    if outcome.asked is None:
+        return None, "NotAsked", "the registry was not asked yet"
+    return True, "Resolved", f"{outcome.word.request} is version {outcome.asked.version}"
+
+
+def _gates_passed(outcome: Outcome) -> tuple[bool | None, str, str]:
+    if outcome.refusal is not None:
+        return False, outcome.refusal.reason, outcome.refusal.message
+    if outcome.unresolved is not None or outcome.asked is None:
+        return None, "NotResolved", "there is no version to check"
+    return True, "Passed", f"version {outcome.asked.version} passed every check"
+
+
+def is_of(serving: ServingModel, rollout: Rollout) -> bool:
+    """Whether what serves came from that rollout."""
+    model = rollout.model
+    return (serving.name, serving.version, serving.digest, serving.image) == (
+        model.name,
+        model.version,
+        model.digest,
+        rollout.image,
+    )
+
+
+def _retry_command(owner: Owner) -> str:
+    return f'kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {api.RETRY_ANNOTATION}="$(date +%s)"'
+
+
+def _count(number: int) -> str:
+    return "1 pod" if number == 1 else f"{number} pods"

@@ -1,0 +1,45 @@
+"""A ModelDeployment as it is read: what a person asks for, and what was told about it last."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.api import RETRY_ANNOTATION, ModelDeploymentSpec, ModelDeploymentStatus
+from controller.ports import Object
+from controller.resources.identity import Owner
+from controller.rollout import Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A ModelDeployment as it was read."""
+
+    body: Object
+    owner: Owner
+    generation: int
+    spec: ModelDeploymentSpec
+    word: Word
+    before: ModelDeploymentStatus
+
+
+def read_resource(body: Object) -> Resource:
+    """A ModelDeployment from what the API server answered. Raises ValidationError where the CRD knows more than this code."""
+    metadata: dict[str, Any] = body["metadata"]
+    spec = ModelDeploymentSpec.model_validate(body["spec"])
+    return Resource(
+        body=body,
+        owner=Owner(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]),
+        generation=int(metadata["generation"]),
+        spec=spec,
+        word=Word(request=spec.model.label, retry=(metadata.get("annotations") or {}).get(RETRY_ANNOTATION, "")),
+        before=read_status(body),
+    )
+
+
+def read_status(body: Object) -> ModelDeploymentStatus:
+    """The status as it was left; empty where it was written by another version, or by hand: it is all found again."""
+    try:
+        return ModelDeploymentStatus.model_validate(body.get("status") or {})
+    except ValidationError:
+        return ModelDeploymentStatus()
