@@ -17,7 +17,8 @@ help:  ## list the commands
 # --- the development environment -------------------------------------------------------------------------------------
 $(VENV)/.done: tests/requirements.txt
 	@echo "==> Python environment in $(VENV)"
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install --quiet --require-hashes -r tests/requirements.txt
 	@touch $@
 

@@ -5,13 +5,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.team import Team
 from tests.installation import CHECKOUT, Installation
-from tests.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -26,21 +24,13 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def shell(team: Team, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a reader's shell knows: python, kubectl, helm, a current namespace, and where MLflow answers."""
-    (tmp_path / "bin").mkdir()
-    programs = {"python": sys.executable, "kubectl": team.cluster.kubectl_binary, "helm": team.cluster.helm_binary}
-    for name, program in programs.items():
-        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
-        (tmp_path / "bin" / name).chmod(0o755)
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(team.cluster.kubeconfig.read_text())
-    own = Kubernetes(kubeconfig, team.cluster.kubectl_binary)
-    own.kubectl("config", "set-context", "--current", f"--namespace={team.namespace}")
+def shell(team: Team) -> Iterator[dict[str, str]]:
+    """A reader's shell, with the team's namespace as the current one."""
+    namespace = team.cluster.kubectl("config", "view", "--minify", "-o", "jsonpath={..namespace}")
+    team.cluster.kubectl("config", "set-context", "--current", f"--namespace={team.namespace}")
     forget_model(team.installation)
-    with team.installation.mlflow() as address:
-        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-        yield {**os.environ, "PATH": path, "KUBECONFIG": str(kubeconfig), "MLFLOW_TRACKING_URI": address}
+    yield {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "MLFLOW_TRACKING_URI")}
+    team.cluster.kubectl("config", "set-context", "--current", f"--namespace={namespace or 'default'}")
 
 
 def forget_model(installation: Installation) -> None:
