@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.clusters import binaries, images
 from tests.clusters.progress import step
-from tests.clusters.provider import chosen
+from tests.clusters.provider import chosen, started
 from tests.clusters.settings import Settings
 from tests.kubernetes import CommandFailedError, Kubernetes
 
@@ -62,8 +62,7 @@ class Installation:
 def start_cluster() -> Kubernetes:
     """A cluster, found or started, with kubectl and helm of the versions that are pinned."""
     settings = Settings.read()
-    provider = chosen(settings)
-    kubeconfig = provider.start()
+    _, kubeconfig = started(settings)
     kubectl, helm = (str(binaries.binary(settings, name)) for name in ("kubectl", "helm"))
     return Kubernetes(kubeconfig, kubectl, helm)
 

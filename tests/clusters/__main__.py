@@ -1,16 +1,12 @@
 """`python -m tests.clusters`: the throwaway cluster from the command line; the Makefile's targets call this."""
 
 import argparse
-import fcntl
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tests.clusters import binaries, images
 from tests.clusters.local.cluster import Local
 from tests.clusters.progress import Trouble, say
-from tests.clusters.provider import chosen
+from tests.clusters.provider import chosen, end, started
 from tests.clusters.settings import Settings
 
 
@@ -28,11 +24,7 @@ def main() -> int:
 
 
 def up(settings: Settings, _: argparse.Namespace) -> None:
-    provider = chosen(settings)
-    if isinstance(provider, Local) and not provider.running():
-        _ask()
-    with _alone(settings):
-        kubeconfig = provider.start()
+    provider, kubeconfig = started(settings)
     say(f"The cluster ({provider.name}) is up. Use it with: export KUBECONFIG={kubeconfig}")
 
 
@@ -42,8 +34,7 @@ def prepare(settings: Settings, _: argparse.Namespace) -> None:
 
 
 def down(settings: Settings, _: argparse.Namespace) -> None:
-    with _alone(settings):
-        chosen(settings).stop()
+    end(settings)
 
 
 def build_images(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -71,32 +62,6 @@ def component(settings: Settings, arguments: argparse.Namespace) -> None:
         provider.stop_component(arguments.name)
     if arguments.verb in ("start", "restart"):
         provider.start_component(arguments.name)
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """One `up` or `down` at a time in a checkout. The lock is on its folder, so there is no file to leave behind."""
-    folder = os.open(settings.checkout, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another `make cluster` or `make down` in this checkout")
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        return
-    say(
-        "This starts a Kubernetes node on this machine, as root: etcd, the control plane, containerd and pods, in\n"
-        "namespaces of their own. It may install Debian packages. `make down` ends it and leaves nothing behind."
-    )
-    if input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
-        raise Trouble("Nothing was started.")
 
 
 def _parser() -> argparse.ArgumentParser:

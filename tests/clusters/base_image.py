@@ -49,7 +49,7 @@ def write(target: Path) -> None:
 
 
 def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=packages.ENVIRONMENT, capture_output=True, text=True, check=False)
     if result.returncode:
         say((result.stdout + result.stderr)[-2000:])
         raise Trouble(f"{command[0]} could not make the base image; its last words are above.")

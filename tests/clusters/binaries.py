@@ -18,6 +18,9 @@ from tests.clusters.progress import Trouble, say, step
 from tests.clusters.settings import Settings
 
 TOOLS = Path(__file__).parent / "tools"
+FOR_PEOPLE = ("kubectl", "helm")
+"""What is of use beside the cluster, and so is linked to where a person can put it on the PATH."""
+
 GROUPS = tuple(sorted(folder.parent.name for folder in TOOLS.glob("*/go.mod")))
 
 
@@ -33,6 +36,17 @@ def binary(settings: Settings, name: str) -> Path:
 def cache(settings: Settings) -> Path:
     """The folder that holds every tool's folder."""
     return settings.cache / "tools"
+
+
+def link(settings: Settings) -> None:
+    """Put the tools for people into `.cluster/bin`; the links go with the cluster, the tools stay in the cache."""
+    folder = settings.state / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FOR_PEOPLE:
+        temporary = folder / f".{name}.new"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(binary(settings, name))
+        temporary.rename(folder / name)
 
 
 def built(settings: Settings, group: str) -> Path:

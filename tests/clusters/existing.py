@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.clusters.image import Image
-from tests.clusters.progress import Trouble, step
+from tests.clusters.progress import Trouble, say, step
 from tests.clusters.settings import Settings
 
 
@@ -40,7 +40,7 @@ class Existing:
         return names
 
     def stop(self) -> None:
-        """Nothing was started, so nothing is ended."""
+        say(f"The cluster of KUBECONFIG={self.settings.given_kubeconfig} was not started here, so it is not ended.")
 
     def running(self) -> bool:
         return True

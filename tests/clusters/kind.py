@@ -23,7 +23,8 @@ class Kind:
         self.configuration = settings.checkout / "manifests" / "kind.yaml"
 
     def prepare(self) -> None:
-        binaries.built(self.settings, "kind")
+        for name in ("kind", *binaries.FOR_PEOPLE):
+            binaries.binary(self.settings, name)
 
     def start(self) -> Path:
         if not self.running():
@@ -32,6 +33,7 @@ class Kind:
                 self._kind("create", "cluster", "--config", str(self.configuration), "--wait", "120s", *self._where())
         else:
             self._kind("export", "kubeconfig", *self._where())
+        binaries.link(self.settings)
         return self.settings.kubeconfig
 
     def load_images(self, images: Sequence[Image]) -> dict[str, str]:

@@ -3,12 +3,19 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.clusters.progress import Trouble, say, step
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+ENVIRONMENT = {**os.environ, "PATH": ":".join(filter(None, (os.environ.get("PATH"), SYSTEM_PATH)))}
+"""For the system's tools: a plain `su` leaves out the folders in which half of them are."""
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+"""What Debian's packages ask whether they may start their services."""
 
 
 def ensure(packages: Mapping[str, str]) -> None:
@@ -24,10 +31,25 @@ def ensure(packages: Mapping[str, str]) -> None:
     with step(f"installing Debian packages: {names}"):
         # A third party's broken source must not stop us: what counts is whether the installation works.
         _apt("update", "-qq")
-        result = _apt("install", "-qq", "--yes", "--no-install-recommends", *missing)
+        with services_left_alone():
+            result = _apt("install", "-qq", "--yes", "--no-install-recommends", *missing)
         if result.returncode:
             say(result.stdout[-2000:])
             raise Trouble(f"apt-get could not install {names}; its last words are above.")
+
+
+@contextmanager
+def services_left_alone(policy: Path = POLICY) -> Iterator[None]:
+    """Packages start no services meanwhile: of docker.io or containerd we want the programs. Somebody's own policy stays."""
+    ours = not policy.exists()
+    try:
+        if ours:
+            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.chmod(0o755)
+        yield
+    finally:
+        if ours:
+            policy.unlink(missing_ok=True)
 
 
 def _present(proof: str) -> bool:
@@ -35,9 +57,10 @@ def _present(proof: str) -> bool:
 
 
 def _apt(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {**ENVIRONMENT, "DEBIAN_FRONTEND": "noninteractive"}
     return subprocess.run(
-        ["apt-get", *arguments],
+        # A fresh machine is often busy with its own updates at first: wait for those.
+        ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,5 +1,8 @@
-"""Where a cluster comes from: one small interface, three ways, and the choice between them."""
+"""Where a cluster comes from: one small interface, three ways, the choice between them, and a start that takes turns."""
 
+import fcntl
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +12,7 @@ from tests.clusters.existing import Existing
 from tests.clusters.image import Image
 from tests.clusters.kind import Kind, engine_can_run_nodes
 from tests.clusters.local.cluster import Local
-from tests.clusters.progress import Trouble
+from tests.clusters.progress import Trouble, say
 from tests.clusters.settings import Settings
 
 
@@ -47,6 +50,50 @@ def chosen(settings: Settings) -> Provider:
     if (settings.state / "node").exists():  # begun as local before: an engine that has come up since does not change it
         return Local(settings)
     return Kind(settings) if engine_can_run_nodes() else Local(settings)
+
+
+def started(settings: Settings) -> tuple[Provider, Path]:
+    """The chosen cluster, up, and its kubeconfig; a person is asked before anything is started on the machine itself."""
+    provider = chosen(settings)
+    if isinstance(provider, Local) and not provider.running():
+        _ask()
+    with alone(settings):
+        return provider, provider.start()
+
+
+def end(settings: Settings) -> None:
+    """End the chosen cluster; a local one of this checkout also when another has been chosen since."""
+    with alone(settings):
+        provider = chosen(settings)
+        if not isinstance(provider, Local) and (settings.state / "node").exists():
+            Local(settings).stop()
+        provider.stop()
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """One start or end at a time in a checkout. The lock is on its folder, so there is no file to leave behind."""
+    folder = os.open(settings.checkout, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another start or end of the cluster in this checkout")
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        return
+    say(
+        "This starts a Kubernetes node on this machine, as root: etcd, the control plane, containerd and pods, in\n"
+        "namespaces of their own. It may install Debian packages. `make down` ends it and leaves nothing behind."
+    )
+    if input("Go on? [Y/n] ").strip().lower() not in ("", "y", "yes"):
+        raise Trouble("Nothing was started.")
 
 
 @contextmanager

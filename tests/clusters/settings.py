@@ -53,7 +53,7 @@ class Settings:
             wanted=environment.get("CLUSTER_PROVIDER") or None,
             base_image=environment.get("BASE_IMAGE") or None,
         )
-        if settings.given_kubeconfig and settings.given_kubeconfig.absolute() == settings.kubeconfig:
+        if settings.given_kubeconfig and settings.given_kubeconfig.resolve() == settings.kubeconfig.resolve():
             # Somebody exported the kubeconfig of our own cluster, as the demo suggests at its end.
             return replace(settings, given_kubeconfig=None)
         return settings

@@ -32,12 +32,16 @@ class Local:
         machine.check()
         for group in GROUPS:
             binaries.built(self.settings, group)
+        for name in binaries.FOR_PEOPLE:
+            binaries.binary(self.settings, name)
 
     def start(self) -> Path:
         machine.require_root()
         if self.answers():
+            binaries.link(self.settings)
             return self.settings.kubeconfig
         self.prepare()
+        binaries.link(self.settings)
         pause = binaries.compiled(self.settings, Path(__file__).parent / "pause.c")
         net = network.chosen(self.settings)
         keys = self.node.home / "keys"

@@ -21,6 +21,9 @@ PACKAGES = {
     "/usr/include/stdlib.h": "libc6-dev",
 }
 FREE_DISK_GB = 8
+CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+"""What the kubelet insists on below its root; on hugetlb too, where the kernel has it."""
 
 PROBES = (
     ("namespaces of its own (CAP_SYS_ADMIN)", "true"),
@@ -41,12 +44,17 @@ def check() -> None:
     packages.ensure(PACKAGES)
     for feature, probe in PROBES:
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", probe]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, env=packages.ENVIRONMENT, capture_output=True, text=True, check=False)
         if result.returncode:
             last = (result.stderr.strip().splitlines() or ["no message"])[-1]
             raise Trouble(f"The local cluster needs {feature}, which this machine does not offer: {last}.")
     if not cgroup_roots():
         raise Trouble("The local cluster needs cgroups mounted at /sys/fs/cgroup, which this machine does not have.")
+    if missing := undelegated(CGROUPS):
+        raise Trouble(
+            f"The local cluster needs the cgroup controllers {', '.join(missing)} below the root; delegate them: "
+            f"echo '{' '.join(f'+{name}' for name in missing)}' > {CGROUPS / 'cgroup.subtree_control'}"
+        )
     free = shutil.disk_usage(Path(__file__)).free / 1e9
     if free < FREE_DISK_GB:
         raise Trouble(f"The local cluster needs {FREE_DISK_GB} GB of free disk; here are {free:.0f} GB.")
@@ -63,6 +71,16 @@ def require_root() -> None:
             "The local cluster needs root: it makes namespaces and cgroups. Run this as root, start a Docker engine "
             "(for kind), or set KUBECONFIG and REGISTRY to use a cluster that exists."
         )
+
+
+def undelegated(root: Path) -> list[str]:
+    """The controllers that the kubelet will miss in a cgroup below `root`, where that is of cgroup v2; v1 has no such thing."""
+    available = root / "cgroup.controllers"
+    if not available.exists():
+        return []
+    delegated = (root / "cgroup.subtree_control").read_text().split()
+    needed = (*CONTROLLERS, "hugetlb") if "hugetlb" in available.read_text().split() else CONTROLLERS
+    return [name for name in needed if name not in delegated]
 
 
 def cgroup_roots() -> list[Path]:

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from tests.clusters.packages import ENVIRONMENT
 from tests.clusters.progress import Trouble
 from tests.clusters.settings import Settings
 
@@ -85,7 +86,7 @@ def connect(network: Network, pid: int) -> None:
 def disconnect(network: Network) -> None:
     """Remove the link. The kernel does so when the node ends, but in its own time."""
     if _links(network.link):
-        subprocess.run(["ip", "link", "delete", network.link], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "delete", network.link], env=ENVIRONMENT, capture_output=True, check=False)
 
 
 def _networks_in_use() -> list[ipaddress.IPv4Network]:
@@ -95,11 +96,12 @@ def _networks_in_use() -> list[ipaddress.IPv4Network]:
 
 
 def _links(name: str) -> bool:
-    return subprocess.run(["ip", "link", "show", name], capture_output=True, check=False).returncode == 0
+    return subprocess.run(["ip", "link", "show", name], env=ENVIRONMENT, capture_output=True, check=False).returncode == 0
 
 
 def _ip(*arguments: str, within: tuple[str, ...] = ()) -> str:
-    result = subprocess.run([*within, "ip", *arguments], capture_output=True, text=True, check=False)
+    command = [*within, "ip", *arguments]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     if result.returncode:
         raise Trouble(f"ip {' '.join(arguments)} failed: {result.stderr.strip()}")
     return result.stdout
