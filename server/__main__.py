@@ -1,17 +1,18 @@
 """`python -m server [serve | fetch | healthcheck]`: the serving process, the init step, the image's health check."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import signal
 import sys
-import urllib.request
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 
 from server import logs, settings
-from server.errors import Fatal
+from server.errors import Fatal, Unexpected
 from server.settings import Settings
 
 MAX_MESSAGE_BYTES = 2000
@@ -32,9 +33,8 @@ def main() -> int:
         if command == "healthcheck":
             return _healthcheck(told)
         _run(command, told)
-    except Fatal as e:
-        _last_words(e, told.termination_message_path if told else settings.TERMINATION_LOG)
-        return e.exit_code
+    except Exception as e:
+        return _last_words(e, told.termination_message_path if told else settings.TERMINATION_LOG)
     return 0
 
 
@@ -56,21 +56,30 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def _healthcheck(told: Settings) -> int:
+    """A connection without any proxy, whatever the environment says: the port is of this very container."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{told.management_port}/readyz", timeout=5) as answer:
-            return 0 if answer.status == 200 else 1
-    except OSError:
+        with contextlib.closing(HTTPConnection("127.0.0.1", told.management_port, timeout=5)) as connection:
+            connection.request("GET", "/readyz")
+            return 0 if connection.getresponse().status == 200 else 1
+    except (OSError, HTTPException):
         return 1
 
 
-def _last_words(error: Fatal, path: Path) -> None:
-    """What the controller reads when the process is gone: JSON, cut so that it stays JSON."""
-    log.error("cannot go on", extra={"reason": error.reason, "detail": str(error)})
-    message = str(error)
-    while len(words := json.dumps({"reason": error.reason, "message": message}).encode()) > MAX_MESSAGE_BYTES:
+def _last_words(error: Exception, path: Path) -> int:
+    """What the controller reads when the process is gone: JSON, cut so that it stays JSON. Returns the exit code."""
+    fatal = error if isinstance(error, Fatal) else _unexpected(error)
+    message = str(fatal)
+    log.error("cannot go on", extra={"reason": fatal.reason, "detail": message}, exc_info=None if fatal is error else error)
+    while len(words := json.dumps({"reason": fatal.reason, "message": message}).encode()) > MAX_MESSAGE_BYTES:
         message = message[: len(message) * 9 // 10 - 1] + "…"
     if path.exists():
         path.write_bytes(words)
+    return fatal.exit_code
+
+
+def _unexpected(error: Exception) -> Unexpected:
+    """Only the kind: nobody knows what the text has in it."""
+    return Unexpected(f"The process ended with an unexpected {type(error).__name__}. Look at its log for where that happened.")
 
 
 if __name__ == "__main__":

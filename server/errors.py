@@ -4,6 +4,8 @@
   - Fatal                 the process ends, with an exit code and a termination message
     + SettingsInvalid     78: whoever wrote the settings must change them
     + StoreUnavailable    69: the store did not deliver; trying again later may help
+    + Unexpected          70: nobody thought of this; the log has where it happened
+    + ModelNotWritten     74: the pod's own disk does not take the model
     + ModelAtFault        65: no other attempt can help, the model itself must change
       · DigestMismatch    the bytes are not those that were asked for
       · PathEscapes       a file of the model wants to lie outside its directory
@@ -54,6 +56,18 @@ class StoreUnavailable(Fatal):
     """No store delivered the model in time: EX_UNAVAILABLE."""
 
     exit_code = 69
+
+
+class Unexpected(Fatal):
+    """An exception that nobody foresaw: EX_SOFTWARE."""
+
+    exit_code = 70
+
+
+class ModelNotWritten(Fatal):
+    """The directory for the model can't be written to, which is the fault of the pod's surroundings: EX_IOERR."""
+
+    exit_code = 74
 
 
 class ModelAtFault(Fatal):

@@ -19,7 +19,7 @@ from typing import TypeVar
 import urllib3
 
 from server import manifest
-from server.errors import DigestMismatch, PathEscapes, StoreUnavailable
+from server.errors import DigestMismatch, ModelNotWritten, PathEscapes, StoreUnavailable
 from server.manifest import File, Manifest
 from server.settings import Settings
 
@@ -44,6 +44,16 @@ class _WrongBytes(Exception):
 
 def fetch(settings: Settings) -> Manifest:
     """Fill the model's directory; return what is in it now. Files that are already there and right stay untouched."""
+    try:
+        return _fetch(settings)
+    except OSError as e:  # only of the disk: urllib3 wraps those of the network
+        raise ModelNotWritten(
+            f"The init step can't write the model to {settings.model_dir}: {e.strerror or type(e).__name__}. "
+            "The pod needs a writable volume there with room for the model."
+        ) from e
+
+
+def _fetch(settings: Settings) -> Manifest:
     directory, digest = settings.model_dir, settings.model.digest
     if not settings.store_urls:
         raise StoreUnavailable("The settings name no store (storeUrls), so there is nowhere to get the model from.")
@@ -105,11 +115,18 @@ class _Store:
             try:
                 if response.status != 200:
                     raise _NotDelivered(f"{url} answered {response.status}")
-                return consume(response.stream(CHUNK, decode_content=False))
+                return consume(self._chunks(response, url))
             finally:
                 response.close()
         except urllib3.exceptions.HTTPError as e:
             raise _NotDelivered(f"{url}: {type(e).__name__}") from e
+
+    def _chunks(self, response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
+        """Whatever has arrived: who waits for a full chunk looks at no clock while a store sends byte by byte."""
+        while chunk := response.read1(CHUNK, decode_content=False):
+            if time.monotonic() > self.deadline:
+                raise StoreUnavailable(f"No store delivered the model in time; {url} was still sending.")
+            yield chunk
 
 
 def _pause(rounds: int) -> float:

@@ -2,9 +2,11 @@
 
 import logging
 import time
+from pathlib import Path
 
 from server import artifact, manifest, model
-from server.errors import DigestMismatch
+from server.artifact import Artifact
+from server.errors import DigestMismatch, LoadFailed
 from server.metrics import Metrics
 from server.pod import ENGINE, Serving
 from server.predictor import Predictor
@@ -24,7 +26,7 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
             f"The files in {settings.model_dir} have the digest {found}, and {settings.model.digest} was asked for. "
             "Something changed them after they were registered; register the model again."
         )
-    about = artifact.read(settings.model_dir)
+    about = _read(settings.model_dir)
     loaded = model.load(about)
     proof = replay(loaded, about)
     predictor = Predictor(
@@ -47,3 +49,14 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
         predictor=predictor,
         verified=proof,
     )
+
+
+def _read(directory: Path) -> Artifact:
+    """What the model says about itself. Whatever is of another shape than MLflow writes it is the model's fault too."""
+    try:
+        return artifact.read(directory)
+    except (TypeError, AttributeError, ValueError, KeyError, RecursionError) as e:
+        raise LoadFailed(
+            f"What the model says about itself is not what MLflow writes ({type(e).__name__} while reading its MLmodel "
+            "or its input example). Log the model again with MLflow."
+        ) from e

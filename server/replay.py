@@ -34,7 +34,7 @@ def replay(model: Model, artifact: Artifact) -> Proof:
         ) from e
     if recorded is None:
         return "Executed"
-    if difference := compare(recorded, answer):
+    if difference := compare(recorded, answer, classifier=model.classes is not None):
         raise ExampleMismatch(
             f"The model answers its recorded example otherwise than when it was trained: {difference}.{versions(artifact)} "
             "Train and register it again with the scikit-learn of the server image."
@@ -42,11 +42,14 @@ def replay(model: Model, artifact: Artifact) -> Proof:
     return "Answered"
 
 
-def compare(recorded: Answer, answer: Answer) -> str | None:
-    """The first difference that matters, in words with both values; None where there is none."""
+def compare(recorded: Answer, answer: Answer, *, classifier: bool) -> str | None:
+    """The first difference that matters, in words with both values; None where there is none.
+
+    Labels of a classifier are names, also where they are numbers: 1000001 is not almost 1000002.
+    """
     if len(recorded.predictions) != len(answer.predictions):
         return f"{len(answer.predictions)} predictions, recorded are {len(recorded.predictions)}"
-    scale = _spread(recorded.predictions) if answer.classes is None else None
+    scale = None if classifier else _spread(recorded.predictions)
     for number, (was, now) in enumerate(zip(recorded.predictions, answer.predictions, strict=True), start=1):
         if not _same(was, now, scale):
             return f"row {number} is predicted as {now!r}, recorded is {was!r}"

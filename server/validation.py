@@ -168,9 +168,11 @@ class VectorValidator:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidBody(f"The key {twice[:MAX_SHOWN]!r} stands in the body more than once.")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise InvalidBody(f"The key {name[:MAX_SHOWN]!r} stands in the body more than once.")
+            seen.add(name)
     return value
 
 

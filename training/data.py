@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 import pyarrow.parquet
@@ -19,6 +20,8 @@ from training.errors import InputError
 BUILT_IN = "scikit-learn's breast cancer table"
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
 ENCODING = "utf-8-sig"
+MAX_CELL = 2**31 - 1
+"""Characters of a cell that Python's csv takes: as many as pandas does, not its own 128 KiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +101,24 @@ def _header(path: Path) -> tuple[str, list[str]]:
 
 
 def _records(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line that it starts on. Blank lines are none; a quoted cell may span several lines."""
+    """Each record with the line that it starts on. A quoted cell may span several lines, and a line that is empty or has
+    only spaces and tabs is no record, as for pandas; one that quotes its spaces is."""
+    csv.field_size_limit(MAX_CELL)
+    blank = " \t\r\n".replace(delimiter, "")
+    last = ""
+
+    def lines(file: TextIO) -> Iterator[str]:
+        nonlocal last
+        for line in file:
+            last = line
+            yield line
+
     with path.open(encoding=ENCODING, newline="") as file:
-        reader, line = csv.reader(file, delimiter=delimiter), 1
+        reader, start = csv.reader(lines(file), delimiter=delimiter), 1
         for record in reader:
-            if record:
-                yield line, record
-            line = reader.line_num + 1
+            if last.strip(blank):
+                yield start, record
+            start = reader.line_num + 1
 
 
 def _line(path: Path, delimiter: str, row: int) -> int:

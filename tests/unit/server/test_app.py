@@ -126,6 +126,17 @@ def test_a_mistake_has_its_status_its_name_and_its_count(forest: tuple[Client, P
     assert sample(pod, "ml_prediction_errors_total", error_type=kind) == before + 1
 
 
+@pytest.mark.timeout(20)
+def test_a_key_that_is_doubled_is_found_in_the_largest_body_too(forest: tuple[Client, Pod]) -> None:
+    client, pod = forest
+    pairs = [f'"{number:x}":0' for number in range(205_000)]
+    body = "{" + ",".join([*pairs, pairs[-1]]) + "}"
+    assert 0.9 * pod.settings.max_body_bytes < len(body) <= pod.settings.max_body_bytes
+    answer = client.post("/predict", content=body)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "InvalidBody")
+    assert "'320c7'" in answer.json()["error"]["message"]
+
+
 def test_charset_and_compression_are_looked_at(client: Client) -> None:
     for headers in ({"content-type": 'application/json; charset="latin-1"'}, {"content-encoding": "gzip"}):
         assert client.post("/predict", json=factories.FOREST_ROW, headers=headers).status_code == 400

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from server import manifest, settings
-from server.errors import DigestMismatch, PathEscapes, StoreUnavailable
+from server.errors import DigestMismatch, ModelNotWritten, PathEscapes, StoreUnavailable
 from server.fetch import fetch
 from server.settings import Settings
 from tests.unit.server.process import started, wait_until
@@ -185,6 +185,36 @@ def test_a_file_that_never_ends_is_not_waited_for(store: Store, url: str, tmp_pa
     assert sent.total() < most
 
 
+def test_a_store_that_sends_byte_by_byte_is_not_waited_for(store: Store, url: str, tmp_path: Path) -> None:
+    enough = threading.Event()
+
+    def dripping(request: BaseHTTPRequestHandler, _: int) -> bool:
+        if request.path != store.path_of("data/model.pkl"):
+            return False
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(FILES["data/model.pkl"])))
+        request.end_headers()
+        request.close_connection = True
+        with suppress(OSError):
+            while not enough.wait(0.05):
+                request.wfile.write(FILES["data/model.pkl"][:1])
+        return True
+
+    store.before = dripping
+    try:
+        with pytest.raises(StoreUnavailable, match="still sending"):
+            fetch(told(store, tmp_path, url, fetchTimeoutSeconds=1))
+    finally:
+        enough.set()
+    assert not (tmp_path / "data" / "model.pkl").exists()
+
+
+def test_a_disk_that_takes_no_model_is_not_the_fault_of_the_model(store: Store, url: str, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"a file where the model has a directory")
+    with pytest.raises(ModelNotWritten, match=f"can't write the model to {tmp_path}: File exists"):
+        fetch(told(store, tmp_path, url))
+
+
 def test_a_manifest_with_another_digest_is_refused(store: Store, url: str, tmp_path: Path) -> None:
     store.held[f"/v1/manifests/{store.digest}"] += b" "
     with pytest.raises(DigestMismatch, match="arrived as"):
@@ -210,8 +240,8 @@ def test_the_process_says_why_it_ended(store: Store, url: str, tmp_path: Path) -
     directory.mkdir()
     (tmp_path / "scratch").mkdir()
     model = {"name": "fraud", "version": "3", "digest": store.digest}
-    common = {"modelDir": str(directory), "storeUrls": [url], "fetchTimeoutSeconds": 0}
-    unknown = {**common, "model": model | {"digest": "sha256:" + "0" * 64}}
+    common = {"modelDir": str(directory), "storeUrls": [url]}
+    unknown = {**common, "model": model | {"digest": "sha256:" + "0" * 64}, "fetchTimeoutSeconds": 0}
     with started(directory, tmp_path / "scratch", "fetch", **unknown) as process:
         assert process.ended() == 69
         assert process.last_words()["reason"] == "StoreUnavailable"

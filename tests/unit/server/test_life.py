@@ -108,7 +108,12 @@ def test_every_line_of_the_log_is_json_and_none_has_a_feature(live: Process) -> 
     assert "confidential" not in live.log.read_text()
 
 
-def test_the_image_can_ask_whether_it_is_healthy(live: Process, model: Model, tmp_path: Path) -> None:
+def test_the_image_can_ask_whether_it_is_healthy(
+    live: Process, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody there, and nobody is to be asked
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     ports = {"port": live.port, "managementPort": live.management_port}
     with started(model("forest"), tmp_path, "healthcheck", **ports) as process:
         assert process.ended() == 0
@@ -187,6 +192,18 @@ def test_a_pod_whose_model_is_at_fault_says_so_and_ends(model: Model, tmp_path: 
         assert mismatch.ended() == 65
         assert mismatch.last_words()["reason"] == "ExampleMismatch"
         assert "row 1 is predicted as 0, recorded is 1" in mismatch.last_words()["message"]
+
+
+def test_a_pod_that_ends_for_no_known_reason_says_so_too(model: Model, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with started(model("forest"), tmp_path, managementPort=port) as process:
+            assert process.ended() == 70
+    assert process.last_words()["reason"] == "Unexpected"
+    assert "OSError" in process.last_words()["message"] and "log" in process.last_words()["message"]
+    last = process.events()[-1]
+    assert (last["event"], last["exception"]) == ("cannot go on", "OSError")
+    assert any("server/serve.py" in place for place in last["stack"])
 
 
 class Sleeps:

@@ -1,6 +1,8 @@
 """Loading, trusting and asking real estimators."""
 
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,27 @@ def test_each_kind_of_model_proves_what_it_can(
 
 def load(about: artifact.Artifact) -> model.Model:
     return model.load(about)
+
+
+MALFORMED: dict[str, Callable[[Any], Any]] = {
+    "a width that is a text": lambda m: m["signature"].update(inputs=tensor({"dtype": "float64", "shape": [-1, "x"]})),
+    "a tensor that is a text": lambda m: m["signature"].update(inputs=tensor("x")),
+    "a name of a file with a zero byte": lambda m: m["flavors"]["sklearn"].update(pickled_model="a\0b"),
+    "a signature that is nested too deeply": lambda m: m["signature"].update(inputs="[" * 100_000 + "]" * 100_000),
+}
+
+
+def tensor(spec: Any) -> str:
+    return json.dumps([{"type": "tensor", "tensor-spec": spec}])
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+def test_a_model_that_is_malformed_in_a_way_of_its_own_is_at_fault(
+    model: Model, tmp_path: Path, change: Callable[[Any], Any]
+) -> None:
+    directory = factories.altered(model("forest"), tmp_path / "model", change)
+    with pytest.raises(LoadFailed, match="Log the model again"):
+        loading.load(factories.told(directory), Metrics())
 
 
 def test_other_files_than_those_asked_for_are_not_even_read(model: Model) -> None:

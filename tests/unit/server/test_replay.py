@@ -1,11 +1,18 @@
 """Two answers are the same, or the first difference is named with both values."""
 
+import dataclasses
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sklearn
+from sklearn.svm import LinearSVC
 
-from server.artifact import Answer
-from server.replay import compare
+from server import model
+from server.artifact import Answer, Artifact, Record, Vector
+from server.errors import ExampleMismatch
+from server.replay import compare, replay
 
 CLASSIFIED = {"predictions": [0, 1], "probabilities": [[0.9, 0.1], [0.2, 0.8]], "classes": [0, 1]}
 
@@ -15,7 +22,7 @@ def answer(**changes: Any) -> Answer:
 
 
 def test_rounding_is_no_difference() -> None:
-    assert compare(answer(), answer(probabilities=[[0.9 + 9e-7, 0.1 - 9e-7], [0.2, 0.8]])) is None
+    assert compare(answer(), answer(probabilities=[[0.9 + 9e-7, 0.1 - 9e-7], [0.2, 0.8]]), classifier=True) is None
 
 
 @pytest.mark.parametrize(
@@ -33,7 +40,7 @@ def test_rounding_is_no_difference() -> None:
     ],
 )
 def test_a_difference_is_named(changes: dict[str, Any], words: str) -> None:
-    difference = compare(answer(), answer(**changes))
+    difference = compare(answer(), answer(**changes), classifier=True)
     assert difference is not None and words in difference
 
 
@@ -53,4 +60,23 @@ def test_a_difference_is_named(changes: dict[str, Any], words: str) -> None:
     ],
 )
 def test_numbers_are_compared_by_size_and_spread(was: list[Any], now: list[Any], same: bool) -> None:
-    assert (compare(Answer(predictions=was), Answer(predictions=now)) is None) is same
+    assert (compare(Answer(predictions=was), Answer(predictions=now), classifier=False) is None) is same
+
+
+def test_labels_are_no_numbers_also_where_there_are_no_probabilities(tmp_path: Path) -> None:
+    classifier = LinearSVC().fit([[0.0], [1.0], [8.0], [9.0]], [1_000_001, 1_000_001, 1_000_002, 1_000_002])
+    path = tmp_path / "model.pkl"
+    path.write_bytes(pickle.dumps(classifier))
+    right = Artifact(
+        directory=tmp_path,
+        estimator=path,
+        serialization="pickle",
+        sklearn_version=sklearn.__version__,
+        inputs=Vector(width=1),
+        example=((0.0,), (9.0,)),
+        record=Record(example=Answer(predictions=[1_000_001, 1_000_002])),
+    )
+    assert replay(model.load(right), right) == "Answered"
+    wrong = dataclasses.replace(right, record=Record(example=Answer(predictions=[1_000_001, 1_000_001])))
+    with pytest.raises(ExampleMismatch, match="row 2 is predicted as 1000002, recorded is 1000001"):
+        replay(model.load(wrong), wrong)

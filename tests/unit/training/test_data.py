@@ -54,6 +54,23 @@ def test_a_row_is_found_again_past_quoted_line_breaks_and_blank_lines(tmp_path: 
     ]
 
 
+def test_a_line_of_spaces_is_no_row_and_still_a_line(tmp_path: Path) -> None:
+    raw = load(written(tmp_path, "a,t\n1,x\n   \n2,y\nfoo,y\n"))
+    assert raw.frame["a"].tolist() == ["1", "2", "foo"]
+    assert raw.source.where(2) == "row 3 (line 5 of table.csv)"
+
+
+def test_quoted_spaces_are_a_row(tmp_path: Path) -> None:
+    raw = load(written(tmp_path, 'a\nx\n" "\n\t\ny\n'))
+    assert raw.frame["a"].tolist() == ["x", " ", "y"]
+    assert raw.source.where(2) == "row 3 (line 5 of table.csv)"
+
+
+def test_a_row_is_found_again_past_a_long_cell(tmp_path: Path) -> None:
+    raw = load(written(tmp_path, f"a,t\n{'long' * 50_000},x\nfoo,y\n"))
+    assert raw.source.where(1) == "row 2 (line 3 of table.csv)"
+
+
 def test_parquet_gives_the_same_table_and_leaves_out_an_index(tmp_path: Path) -> None:
     frame = customers()
     frame.to_csv(tmp_path / "t.csv", index=False)
