@@ -189,7 +189,7 @@ What was done, in {seconds:.0f} s
 Predictions: {account.sent} sent, {account.answered} answered ({versions}), {account.lost} lost
 {"".join(f"  {failure}{chr(10)}" for failure in account.failures)}
 Go on with it (the cluster runs until `make down`):
-  export KUBECONFIG=$PWD/.cluster/kubeconfig
+  export PATH=$PWD/.cluster/bin:$PWD/.venv/bin:$PATH KUBECONFIG=$PWD/.cluster/kubeconfig
   kubectl get mdep -A                                    # what serves
   kubectl describe mdep/{NAME} -n {NAMESPACE}             # why
   kubectl rollout history deployment/{NAME} -n {NAMESPACE}
