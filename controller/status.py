@@ -14,6 +14,8 @@ from controller.conditions import REGISTRY_AWAY, Outcome, as_known_before, condi
 from controller.resources.service import url
 from controller.rollout import Cause, Decision, Kind, PinnedModel, Rollout, Word
 
+_ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
+
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
@@ -60,7 +62,7 @@ def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelD
         told.append(Announcement("Normal", "HoldEnded", f"version {before.hold.version} is no longer held"))
     old, new = before.condition("Ready"), after.condition("Ready")
     if new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason)):
-        trouble = new.status == "False" and new.reason != "RollingOut"
+        trouble = new.status == "False" and new.reason not in _ON_ITS_WAY
         if trouble or new.reason == "Serving":
             told.append(Announcement("Warning" if trouble else "Normal", new.reason, new.message))
     resolved = after.condition("ModelResolved")

@@ -459,6 +459,7 @@ async def test_a_slow_pull_holds_nobody_else_up(world: World, monkeypatch: pytes
     world.cluster.put("ModelDeployment", resource())
     assert await world.reconciler.reconcile(KEY)
     assert world.condition("Ready") == ("False", "Pulling")
+    assert world.cluster.events == []  # no trouble, so no news
     gate.set()
     monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 5)
     await world.settle()
