@@ -19,7 +19,9 @@ $(VENV)/.done: tests/requirements.txt
 	@echo "==> Python environment in $(VENV)"
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/pip install --quiet --require-hashes -r tests/requirements.txt
+	@$(VENV)/bin/pip install --progress-bar off --require-hashes -r tests/requirements.txt > $(VENV)/pip.log & \
+	  while sleep 5 && kill -0 $$! 2>/dev/null; do echo "    $$(grep -c ^Collecting $(VENV)/pip.log) packages so far"; done; \
+	  wait $$! || { tail -n 20 $(VENV)/pip.log; exit 1; }
 	@touch $@
 
 venv: $(VENV)/.done  ## the Python environment that the other targets use

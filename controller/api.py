@@ -296,6 +296,7 @@ class HistoryEntry(_Status):
     """One rollout, newest first."""
 
     revision: int = Field(description="Revision in `kubectl rollout history`.")
+    rollout: int = Field(default=0, description="Number that the operator gave to the template.")
     name: str = Field(description="Registered model.")
     version: str = Field(description="Model version.")
     digest: str = Field(description="Digest of its files.")
@@ -306,7 +307,7 @@ class HistoryEntry(_Status):
     image: str = Field(description="Server image.")
     deployed_at: datetime = Field(description="When the rollout was started.")
     ended_at: datetime | None = Field(default=None, description="When another one took its place.")
-    cause: str = Field(description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry.")
+    cause: str = Field(description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry, Restart.")
     message: str = Field(default="", description="The same in words, as `kubectl rollout history` shows it.")
 
 

@@ -112,8 +112,10 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
     if pods.wanted == 0 and pods.total == 0:
         if outcome.spec.replicas == 0:
             return _Verdict(True, "Stopped", "spec.replicas is 0: no pod runs, as the spec asks")
-        way_on = f"kubectl scale -n {outcome.owner.namespace} deployment/{outcome.owner.name} --replicas={DEFAULT_REPLICAS}"
-        wanted = outcome.spec.autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
+        autoscaling = outcome.spec.autoscaling
+        count = autoscaling.min_replicas if autoscaling else DEFAULT_REPLICAS
+        way_on = f"kubectl scale -n {outcome.owner.namespace} deployment/{outcome.owner.name} --replicas={count}"
+        wanted = autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
         return _Verdict(
             wanted, "ScaledToZero", f"somebody scaled the Deployment to 0; to go on: {way_on}", "" if wanted else "Stalled"
         )
@@ -205,7 +207,7 @@ def _available(outcome: Outcome) -> tuple[bool, str, str]:
     if pods is None:
         return False, "NotDeployed", "there are no pods yet"
     if pods.available:
-        return True, "PodsReady", f"{_count(pods.available)} answer"
+        return True, "PodsReady", f"{_count(pods.available)} answer{'s' if pods.available == 1 else ''}"
     if pods.wanted == 0:
         return False, "Stopped", "spec.replicas is 0"
     return False, "NoPodReady", f"none of {pods.wanted} pods is ready"

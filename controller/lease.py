@@ -48,6 +48,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Return once this candidate leads."""
+        log.info("LeadershipAwaited", extra={"identity": self._identity})
         while True:
             if await self._attempt(self._try_acquire, DURATION_SECONDS):
                 break

@@ -126,7 +126,6 @@ class Reconciler:
             change_cause=status.change_cause(decision, resource.word),
         )
         template = deployments.pod_template(owner, spec, model, decision.number, self._pods)
-        log.info("RolloutStarted", extra={"resource": str(owner), "model": model.label, "rollout": decision.number})
         if live.deployment is None:
             body = deployments.deployment(owner, spec, template, annotations)
             return Live(deployment=await self._cluster.create("Deployment", body))
@@ -167,7 +166,8 @@ class Reconciler:
             return
         await self._cluster.replace_status("ModelDeployment", {**resource.body, "status": written})
         for told in status.announcements(outcome, resource.before, after):
-            log.info(told.reason, extra={"resource": str(outcome.owner), "told": told.message})
+            level = logging.WARNING if told.kind == "Warning" else logging.INFO
+            log.log(level, told.reason, extra={"resource": str(outcome.owner), "told": told.message})
             await self._cluster.announce(resource.body, told.kind, told.reason, told.message)
 
     async def _tell_unsupported(self, body: Object, error: ValidationError) -> None:

@@ -220,7 +220,7 @@ class Registry:
                 if response.status != HTTPStatus.OK:
                     # MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have.
                     if missing is not None and _error_code(text) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                        raise missing
+                        raise Waiting(missing.reason, f"{missing.message} (MLflow: {_message(text)})", missing.delay)
                     raise _refusal(registry, url, response.status, text)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _unavailable(registry, url, error) from error
@@ -251,6 +251,10 @@ def _error_code(text: str) -> str:
     return str((_parse(text) or {}).get("error_code", ""))
 
 
+def _message(text: str) -> str:
+    return bounded(str((_parse(text) or {}).get("message") or text), 300)
+
+
 def _differs(before: ModelVersion | ReconcileError, after: ModelVersion | ReconcileError) -> bool:
     if isinstance(before, ModelVersion) or isinstance(after, ModelVersion):
         return before != after
@@ -266,7 +270,7 @@ def _not_found(reference: ModelReference, registry: str) -> Waiting:
 
 
 def _refusal(registry: str, url: str, status: int, text: str) -> ReconcileError:
-    said = bounded(str((_parse(text) or {}).get("message") or text), 300)
+    said = _message(text)
     if status == HTTPStatus.FORBIDDEN and "host" in said.lower():
         return Waiting(
             "RegistryRefused",

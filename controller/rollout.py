@@ -94,6 +94,7 @@ class Cause(StrEnum):
     SPEC_CHANGED = "SpecChanged"
     RETRY = "Retry"
     UNDO = "Undo"
+    RESTART = "Restart"  # or whatever else somebody did to the template, the model untouched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

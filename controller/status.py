@@ -177,6 +177,8 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     decision = outcome.decision
     if not history:
         cause: str = Cause.CREATED
+    elif history[0].rollout == live.number:
+        cause = Cause.RESTART
     elif decision.undone is not None and decision.kind is not Kind.REPLACE:
         cause = Cause.UNDO
     else:
@@ -184,6 +186,7 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     model = live.model
     entry = HistoryEntry(
         revision=live.revision,
+        rollout=live.number,
         name=model.name,
         version=model.version,
         digest=model.digest,
@@ -204,4 +207,6 @@ def _history_message(cause: str, live: Rollout) -> str:
         return f"{live.model.label}, by kubectl rollout undo"
     if cause == Cause.SPEC_CHANGED:
         return f"{live.model.label}, settings changed"
+    if cause == Cause.RESTART:
+        return f"{live.model.label}, pods restarted"
     return f"{live.model.label} ({live.word.request})"

@@ -184,6 +184,15 @@ class TestUndo:
         await world.settle()
         assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
 
+    async def test_a_restart_is_told_from_a_change_of_the_model(self, world: World) -> None:
+        await deployed(world)
+        world.deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        await world.settle()
+        assert [entry.cause for entry in world.status.history] == ["Restart", "Created"]
+        assert world.condition("Ready") == ("True", "Serving")
+
     async def test_outlives_a_wish_that_cannot_be_met(self, world: World) -> None:
         await undone(world)
         world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 77})
