@@ -101,13 +101,12 @@ async def test_a_lying_size_cannot_fill_the_disk(store: Store) -> None:
 
 
 async def test_many_files_cannot_fill_the_disk_either(store: Store) -> None:
-    registry = FakeRegistry(1)
+    class Unsized(FakeRegistry):
+        async def files(self, version: ModelVersion) -> list[RemoteFile]:
+            return [RemoteFile(file.path, 0) for file in await super().files(version)]
+
+    registry = Unsized(1)
     registry.versions["1"] = {f"part{number}": b"x" * 10**5 for number in range(20)}
-
-    async def unsized(version: ModelVersion) -> list[RemoteFile]:
-        return [RemoteFile(path, 0) for path in registry.versions["1"]]
-
-    registry.files = unsized  # type: ignore[method-assign]
     with pytest.raises(Stalling, match="ModelTooLarge"):
         await store.pull(version(), registry)
     assert registry.downloads == 11

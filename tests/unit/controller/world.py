@@ -1,0 +1,72 @@
+"""A cluster, a registry and an operator between them: where the story is told."""
+
+from pathlib import Path
+from typing import Any
+
+from controller.api import ModelDeploymentStatus
+from controller.reconcile import Reconciler
+from controller.store import Store
+from tests.unit.controller.factories import pod_settings, resource
+from tests.unit.controller.fake_cluster import FakeCluster
+from tests.unit.controller.fake_registry import FakeRegistry
+
+KEY = ("team", "fraud")
+
+
+class World:
+    """A cluster, a registry and an operator between them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cluster = FakeCluster()
+        self.registry = FakeRegistry(1, 2, 3)
+        self.directory = directory
+        self.restart()
+
+    def restart(self) -> None:
+        """Another operator process on the same store."""
+        self.reconciler = Reconciler(self.cluster, self.registry, Store(self.directory, 10**6), pod_settings())
+
+    async def settle(self, *, ready: bool = True) -> None:
+        """Reconcile and let the cluster react until nothing is written any more."""
+        for _ in range(10):
+            before = len(self.cluster.writes)
+            await self.reconciler.reconcile(KEY)
+            if ("Deployment", *KEY) in self.cluster.objects:
+                self.cluster.roll(ready=ready)
+            if len(self.cluster.writes) == before:
+                return
+        raise AssertionError(f"does not settle: {self.cluster.writes}")
+
+    @property
+    def status(self) -> ModelDeploymentStatus:
+        return ModelDeploymentStatus.model_validate(self.cluster.objects["ModelDeployment", *KEY]["status"])
+
+    @property
+    def deployment(self) -> dict[str, Any]:
+        return self.cluster.objects["Deployment", *KEY]
+
+    @property
+    def live_version(self) -> str:
+        return str(self.deployment["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/model-version"])
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        found = self.status.condition(kind)
+        assert found is not None
+        return found.status, found.reason
+
+
+async def deployed(world: World, **spec: Any) -> World:
+    world.cluster.put("ModelDeployment", resource(**spec))
+    await world.settle()
+    return world
+
+
+async def undone(world: World) -> World:
+    """Version 1, then 2 by alias, then a person goes back."""
+    await deployed(world)
+    world.registry.aliases["champion"] = "2"
+    await world.settle()
+    world.cluster.undo()
+    world.cluster.roll()
+    await world.settle()
+    return world
