@@ -163,10 +163,12 @@ async def test_a_replica_asks_its_peer_for_what_it_has_not(store: Store, served:
     assert replica.has(digest)
 
 
-async def test_a_peer_that_lies_is_not_believed(store: Store, served: TestServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lie", [b"x" * 8, b"short", b"longer than it should be"], ids=["same size", "shorter", "longer"])
+async def test_a_peer_that_lies_is_not_believed(store: Store, served: TestServer, tmp_path: Path, lie: bytes) -> None:
     digest = await store.pull(version(), FakeRegistry(1))
     victim = next(file for file in store.files(digest) if file.path == "model.pkl")
-    store.file_path(victim.sha256).write_bytes(b"something else")
+    assert victim.size == 8
+    store.file_path(victim.sha256).write_bytes(lie)
     replica = Store(tmp_path / "replica", LIMIT, [str(served.make_url("/"))])
     assert not await replica.fetch_from_peers(digest)
     assert not replica.has(digest)
