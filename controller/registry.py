@@ -7,8 +7,8 @@ loads models. Answers are remembered for a poll interval, so a thousand resource
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,8 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 MAX_FILES = 10_000
 MAX_VERSION_DIGITS = 10
+MAX_ENTRIES = 1000
+"""Of a version's tags, and of its metrics; MLflow itself has no bound."""
 log = logging.getLogger(__name__)
 
 PROXIED_SCHEME = "mlflow-artifacts:"
@@ -43,10 +45,12 @@ class ModelVersion:
     model_id: str
     created: str
     """When it was registered: a model that was deleted and made anew has another one."""
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The version's own tags, not its model's; a person may change them at any time."""
 
     @property
     def identity(self) -> str:
-        """The same for the same registration, and for no other."""
+        """The same for the same registration, and for no other, whatever tags it gets."""
         return "\n".join((self.registry, self.name, self.version, self.run_id, self.model_id, self.created))
 
 
@@ -66,6 +70,14 @@ class _Answer:
     asked_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """The metrics of a version when they were last asked for."""
+
+    metrics: Mapping[str, float]
+    asked_at: float
+
+
 class Registry:
     """The registries of the operator's settings. `close` it."""
 
@@ -76,6 +88,7 @@ class Registry:
         self._session = aiohttp.ClientSession()
         self._answers: dict[ModelReference, _Answer] = {}
         self._polled: dict[ModelReference, ModelVersion | ReconcileError] = {}  # what followers were last told
+        self._measured: dict[str, _Measured] = {}
 
     async def close(self) -> None:
         await self._session.close()
@@ -106,6 +119,27 @@ class Registry:
                 changed.add(reference)
             self._polled[reference] = after
         return changed
+
+    async def metrics(self, version: ModelVersion) -> Mapping[str, float]:
+        """What was measured of a version: the metrics of its run, and those of its logged model that the run has not got."""
+        known = self._measured.get(version.identity)
+        if known is not None and time.monotonic() - known.asked_at <= self._poll_seconds:
+            return known.metrics
+        base = f"{self._uris[version.registry]}/api/2.0/mlflow"
+        found: dict[str, float] = {}
+        try:
+            if version.model_id:
+                model = f"{base}/logged-models/{quote(version.model_id, safe='')}"
+                found |= _latest(await self._json_or_nothing(version.registry, model, {}), "model")
+            if version.run_id:
+                run = await self._json_or_nothing(version.registry, f"{base}/runs/get", {"run_id": version.run_id})
+                found |= _latest(run, "run")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _odd(version.registry, error) from error
+        now = time.monotonic()
+        self._measured = {key: each for key, each in self._measured.items() if now - each.asked_at <= self._poll_seconds}
+        self._measured[version.identity] = _Measured(found, now)
+        return found
 
     async def files(self, version: ModelVersion) -> list[RemoteFile]:
         """The files of a version, from its artifact directory downwards."""
@@ -192,6 +226,7 @@ class Registry:
             run_id=bounded(str(found.get("run_id", "")), 100),
             model_id=bounded(str(found.get("model_id", "")), 100),
             created=bounded(str(found.get("creation_timestamp", "")), 50),
+            tags=_tags(found.get("tags") or []),
         )
 
     async def _list(self, registry: str, listing: str, parameter: str, root: str) -> list[RemoteFile]:
@@ -211,6 +246,16 @@ class Registry:
             if len(files) + len(directories) + asked > MAX_FILES:
                 raise Stalling("TooManyFiles", f"the model has more than {MAX_FILES} files; a scikit-learn model has about ten")
         return files
+
+    async def _json_or_nothing(self, registry: str, url: str, query: dict[str, str]) -> dict[str, Any]:
+        """The answer, or an empty one where MLflow has nothing there: a run can be deleted and its version stay."""
+        gone = Waiting("MetricsGone", "")
+        try:
+            return await self._json(registry, url, query, missing=gone)
+        except Waiting as error:
+            if error.reason != gone.reason:
+                raise
+            return {}
 
     async def _json(self, registry: str, url: str, query: dict[str, str], missing: Waiting | None = None) -> dict[str, Any]:
         try:
@@ -245,6 +290,17 @@ def _parse(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None
+
+
+def _tags(entries: list[dict[str, Any]]) -> dict[str, str]:
+    return {bounded(str(tag["key"]), 250): bounded(str(tag.get("value", "")), 500) for tag in entries[:MAX_ENTRIES]}
+
+
+def _latest(answer: dict[str, Any], kind: str) -> dict[str, float]:
+    """The metrics in a run or a logged model; of those of one name, which have other data sets, the latest."""
+    entries: list[dict[str, Any]] = ((answer.get(kind) or {}).get("data") or {}).get("metrics") or []
+    entries = sorted(entries[:MAX_ENTRIES], key=lambda entry: (int(entry.get("timestamp", 0)), int(entry.get("step", 0))))
+    return {bounded(str(entry["key"]), 250): float(entry["value"]) for entry in entries}
 
 
 def _error_code(text: str) -> str:

@@ -1,6 +1,6 @@
 """A registry in memory: versions with their files, aliases that move, and days on which it is away."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from controller.api import ModelReference
 from controller.errors import Waiting
@@ -19,11 +19,13 @@ def model_files(version: int, mlmodel: str = MLMODEL) -> dict[str, bytes]:
 
 
 class FakeRegistry:
-    """`versions` and `aliases` are what tests change; `away` makes every request fail."""
+    """`versions`, `aliases`, `tags` and `measured` (by version) are what tests change; `away` makes every request fail."""
 
     def __init__(self, *versions: int) -> None:
         self.versions = {str(version): model_files(version) for version in versions}
         self.aliases = {"champion": str(versions[0])} if versions else {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.measured: dict[str, dict[str, float]] = {}
         self.away = False
         self.downloads = 0
 
@@ -42,7 +44,12 @@ class FakeRegistry:
             run_id=f"run{version}",
             model_id="m",
             created="1",
+            tags=self.tags.get(version, {}),
         )
+
+    async def metrics(self, version: ModelVersion) -> Mapping[str, float]:
+        self._reach()
+        return self.measured.get(version.version, {})
 
     async def files(self, version: ModelVersion) -> list[RemoteFile]:
         self._reach()

@@ -1,6 +1,8 @@
 """MLflow's answers, good and bad, over real HTTP. `tests/contract` asks a real MLflow the same."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -14,6 +16,7 @@ from controller.settings import RegistrySettings
 
 CHAMPION = ModelReference(name="fraud", alias="champion")
 VERSION = {"name": "fraud", "version": "3", "run_id": "r", "model_id": "m-1", "creation_timestamp": 7, "status": "READY"}
+PLAIN = ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created="")
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,6 +110,58 @@ async def test_a_poll_tells_of_a_move_that_one_follower_saw_already(mlflow: Mlfl
     await registry.close()
 
 
+async def test_a_tag_is_told_by_the_poll_and_makes_no_other_version_of_it(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry()
+    untagged = await registry.resolve(CHAMPION)
+    await registry.poll([CHAMPION])
+    tags = [{"key": "validation_status", "value": "approved\n" + "x" * 10_000}]
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**VERSION, "tags": tags}})
+    assert await registry.poll([CHAMPION]) == {CHAMPION}
+    tagged = await registry.resolve(CHAMPION)
+    assert untagged.tags == {}
+    assert tagged.tags["validation_status"].startswith("approved x")
+    assert len(tagged.tags["validation_status"]) == 500
+    assert tagged.identity == untagged.identity
+    await registry.close()
+
+
+async def test_metrics_are_those_of_the_run_then_those_of_the_logged_model(mlflow: MlflowDouble) -> None:
+    def measured(key: str, value: float | str, at: int) -> dict[str, object]:
+        return {"key": key, "value": value, "timestamp": at, "step": 0}
+
+    run = {"metrics": [measured("test_f1", 0.8, 1), measured("loss", "NaN", 1)]}
+    model = {"metrics": [measured("test_f1", 0.1, 9), measured("drift", 2, 2), measured("drift", 1, 1)]}
+    mlflow.answers["runs/get?run_id=r"] = web.json_response({"run": {"data": run}})
+    mlflow.answers["logged-models/m-1"] = web.json_response({"model": {"data": model}})
+    registry = mlflow.registry()
+    version = ModelVersion(registry="main", name="fraud", version="3", run_id="r", model_id="m-1", created="7")
+    found = await registry.metrics(version)
+    assert await registry.metrics(version) == found, "remembered for a poll interval"
+    assert len(mlflow.asked) == 2
+    assert {name: value for name, value in found.items() if value == value} == {"test_f1": 0.8, "drift": 2}
+    assert math.isnan(found["loss"])
+    await registry.close()
+
+
+@pytest.mark.parametrize(("run_id", "asked"), [("", 0), ("gone", 1)])
+async def test_a_version_without_a_run_has_no_metrics(mlflow: MlflowDouble, run_id: str, asked: int) -> None:
+    mlflow.answers["runs/get"] = web.json_response({"error_code": "RESOURCE_DOES_NOT_EXIST"}, status=404)
+    registry = mlflow.registry()
+    assert await registry.metrics(replace(PLAIN, run_id=run_id)) == {}
+    assert len(mlflow.asked) == asked
+    await registry.close()
+
+
+@pytest.mark.parametrize("metrics", [5, ["x"], [{"key": "f1"}], [{"key": "f1", "value": "high"}]])
+async def test_odd_metrics_are_unavailable(mlflow: MlflowDouble, metrics: object) -> None:
+    mlflow.answers["runs/get"] = web.json_response({"run": {"data": {"metrics": metrics}}})
+    registry = mlflow.registry()
+    with pytest.raises(Waiting, match="as no MLflow does"):
+        await registry.metrics(replace(PLAIN, run_id="r"))
+    await registry.close()
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(404, "RESOURCE_DOES_NOT_EXIST"), (400, "INVALID_PARAMETER_VALUE")], ids=["no model", "no alias"]
 )
@@ -165,7 +220,7 @@ async def test_files_are_listed_through_the_artifact_proxy(mlflow: MlflowDouble)
         {"files": [{"path": "MLmodel", "file_size": 10}, {"path": "data", "is_dir": True}]}
     )
     registry = mlflow.registry()
-    files = await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
+    files = await registry.files(PLAIN)
     await registry.close()
     assert [(file.path, file.size) for file in files] == [("MLmodel", 10), ("data/part", 2)]
 
@@ -178,7 +233,7 @@ async def test_an_odd_listing_is_unavailable(mlflow: MlflowDouble, listing: obje
     mlflow.answers["mlflow-artifacts/artifacts"] = web.json_response(listing)
     registry = mlflow.registry()
     with pytest.raises(Waiting, match="as no MLflow does"):
-        await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
+        await registry.files(PLAIN)
     await registry.close()
 
 
@@ -188,7 +243,7 @@ async def test_an_endless_listing_ends(mlflow: MlflowDouble, monkeypatch: pytest
     mlflow.answers["mlflow-artifacts/artifacts"] = web.json_response({"files": [{"path": "", "is_dir": True}]})
     registry = mlflow.registry()
     with pytest.raises(Stalling, match="TooManyFiles"):
-        await registry.files(ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""))
+        await registry.files(PLAIN)
     await registry.close()
     assert len(mlflow.asked) < 60
 
@@ -205,8 +260,6 @@ async def test_a_download_that_breaks_off_is_unavailable(mlflow: MlflowDouble) -
     mlflow.answers["get-artifact"] = half
     registry = mlflow.registry()
     with pytest.raises(Waiting, match="RegistryUnavailable"):
-        async for _ in registry.download(
-            ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created=""), "model.pkl"
-        ):
+        async for _ in registry.download(PLAIN, "model.pkl"):
             pass
     await registry.close()
