@@ -249,7 +249,7 @@ class Registry:
 
     async def _json_or_nothing(self, registry: str, url: str, query: dict[str, str]) -> dict[str, Any]:
         """The answer, or an empty one where MLflow has nothing there: a run can be deleted and its version stay."""
-        gone = Waiting("MetricsGone", "")
+        gone = Waiting("ModelNotFound", "")
         try:
             return await self._json(registry, url, query, missing=gone)
         except Waiting as error:
