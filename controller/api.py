@@ -6,10 +6,16 @@ in the schema; what a platform may want to choose comes from the operator's sett
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
+
+from controller.policy import Gates, Server, Trust
+from controller.schema import Quantity, VersionNumber
+from controller.schema import Spec as _Spec
+from controller.schema import Status as _Status
+from controller.schema import rule as _rule
+from controller.schema import rules as _rules
 
 GROUP = "mlserving.dev"
 API_VERSION = "v1alpha1"
@@ -26,65 +32,6 @@ MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 RETRY_ANNOTATION = f"{GROUP}/retry"
 
 HISTORY_LIMIT = 10  # entries in status.history, and the Deployment's revisionHistoryLimit
-
-
-def _rule(rule: str, message: str) -> dict[str, str]:
-    return {"rule": rule, "message": message}
-
-
-def _rules(*rules: dict[str, str]) -> dict[str, Any]:
-    return {"x-kubernetes-validations": list(rules)}
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(alias_generator=AliasGenerator(to_camel), validate_by_name=True, extra="forbid", frozen=True)
-
-
-class _Status(BaseModel):
-    model_config = ConfigDict(alias_generator=AliasGenerator(to_camel), validate_by_name=True, extra="ignore", frozen=True)
-
-
-def _digits(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-# An integer or a string of digits, as people write either.
-VersionNumber = Annotated[
-    str,
-    BeforeValidator(_digits),
-    Field(pattern=r"^[1-9][0-9]{0,9}$"),
-    WithJsonSchema(
-        {
-            "x-kubernetes-int-or-string": True,
-            "maxLength": 64,
-            **_rules(
-                _rule(
-                    "type(self) == int ? self >= 1 && self <= 9999999999 : self.matches('^[1-9][0-9]{0,9}$')",
-                    "a version is the number of a registered model version, such as 3;"
-                    " to follow a name such as 'champion', use alias instead",
-                )
-            ),
-        }
-    ),
-]
-
-# A quantity of CPU or memory. The bound keeps the cost of the CEL rules estimable.
-Quantity = Annotated[
-    str,
-    BeforeValidator(_digits),
-    WithJsonSchema(
-        {
-            "x-kubernetes-int-or-string": True,
-            "maxLength": 32,
-            **_rules(
-                _rule(
-                    "type(self) == int ? self >= 0 : isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",
-                    "not a quantity; write CPU as '500m' or '2', memory as '512Mi' or '1Gi'",
-                )
-            ),
-        }
-    ),
-]
 
 
 class RegistryReference(_Spec):
@@ -238,6 +185,11 @@ class ModelDeploymentSpec(_Spec):
         default=None, description="CPU and memory of each serving pod. Default: the operator's settings."
     )
     service: ServiceSettings = Field(default=ServiceSettings(), description="The Service in front of the pods.")
+    gates: Gates = Field(default_factory=Gates, description="What a version must meet before it serves.")
+    trust: Trust = Field(
+        default_factory=Trust, description="What a model may bring along that is executed or built when it is loaded."
+    )
+    server: Server = Field(default_factory=Server, description="The server in the pods: its image, its limits, its environment.")
 
 
 ConditionStatus = Literal["True", "False", "Unknown"]

@@ -1,0 +1,198 @@
+"""The parts of the spec that say what a model must meet before it serves, and how its server behaves."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from controller.schema import Size, Spec, VersionNumber, rule, rules
+
+AUTO_RUNTIME = "Auto"
+
+TypeName = Annotated[
+    str,
+    Field(
+        max_length=300,
+        description="A type with its module, such as mypackage.transformers.LogTransformer.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z_][A-Za-z0-9_]*)+$')",
+                "a type is written with its module, such as mypackage.transformers.LogTransformer",
+            )
+        ),
+    ),
+]
+
+GateName = Literal["Size", "Environment", "Signature", "Tags", "Metrics", "Trust", "Load", "Latency"]
+
+
+def _map_by(key: str) -> dict[str, Any]:
+    """A list whose entries have names of their own, so that two who apply can each own some."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+class RequiredTag(Spec):
+    """A tag that the model version must carry in the registry."""
+
+    key: str = Field(min_length=1, max_length=250, description="Key of the tag, such as validation_status.")
+    value: str = Field(max_length=5000, description="Value that it must have, such as approved.")
+
+
+class RequiredMetric(Spec):
+    """A metric of the run that made the version, and the range in which it must lie."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.min) || has(self.max)", "set min, max, or both: a metric without a bound checks nothing"),
+            rule("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not be above max"),
+        )
+    )
+
+    name: str = Field(min_length=1, max_length=250, description="Name of the metric in MLflow, such as test_f1.")
+    min: float | None = Field(default=None, description="Lowest value that passes.")
+    max: float | None = Field(default=None, description="Highest value that passes.")
+
+
+class Waiver(Spec):
+    """One gate that one version need not pass, and why. It stays visible in the message of GatesPassed."""
+
+    version: VersionNumber = Field(description="Number of the model version that is let through.")
+    gate: GateName = Field(
+        description="The gate that it need not pass: Size, Environment, Signature, Tags, Metrics, Trust, Load (maxLoadSeconds)"
+        " or Latency (maxLatencyP95Milliseconds). That the files are those that were registered, and that the model answers"
+        " its recorded example, cannot be waived."
+    )
+    reason: str = Field(min_length=1, max_length=500, description="Why, for whoever reads it later.")
+
+
+class Gates(Spec):
+    """What a version must meet before it takes the place of the one that serves. A version that is in status.history was
+    checked when it came and is not checked again, so that a rollback is always possible."""
+
+    max_size: Size | None = Field(
+        default=None,
+        description="Most bytes that the version's files may have, such as 500Mi; a larger one is not even downloaded."
+        " Default: the operator's settings.",
+    )
+    environment: Literal["Strict", "Warn"] | None = Field(
+        default=None,
+        description="What follows where no server image has the minor version of scikit-learn, or of Python, that the model was"
+        " logged with. Strict: it is refused. Warn: it is served by the default image, and GatesPassed says so."
+        " Default: the operator's settings, Strict unless they say otherwise.",
+    )
+    signature: Literal["Compatible", "Any"] | None = Field(
+        default=None,
+        description="Compatible: every request that the version that serves now takes is valid for the new one too, and answers"
+        " keep their type; a new optional input or a wider number is fine. Any: the signature is not compared."
+        " Default: the operator's settings, Compatible unless they say otherwise.",
+    )
+    tags: list[RequiredTag] = Field(
+        default=[],
+        max_length=20,
+        description="Tags that the model version must have in the registry, such as validation_status=approved.",
+        json_schema_extra=_map_by("key"),
+    )
+    metrics: list[RequiredMetric] = Field(
+        default=[],
+        max_length=20,
+        description="Metrics of the version's MLflow run, and the range in which each must lie.",
+        json_schema_extra=_map_by("name"),
+    )
+    max_load_seconds: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=3600,
+        description="Longest time that a pod may take to load the model, its recorded example included. Judged at the first"
+        " rollout of a version's files only, so that a busy node later ends no pod.",
+    )
+    max_latency_p95_milliseconds: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=60_000,
+        alias="maxLatencyP95Milliseconds",
+        description="Longest time within which 95 of 100 predictions of one row of the recorded example must be made before"
+        " the pod takes requests. Judged at the first rollout of a version's files only. Needs a recorded example.",
+    )
+    waivers: list[Waiver] = Field(
+        default=[], max_length=20, description="Gates that single versions need not pass, each with its reason."
+    )
+
+    def waiver(self, version: str, gate: GateName) -> Waiver | None:
+        """Why `version` need not pass `gate`, if somebody said so."""
+        return next((waiver for waiver in self.waivers if (waiver.version, waiver.gate) == (version, gate)), None)
+
+
+class Trust(Spec):
+    """Loading a pickle executes whatever its author put into it; loading a skops file builds only types that are trusted. The
+    lists of trusted types are the operator's and this one, never what a model's own files say."""
+
+    pickle: Literal["Allow", "Deny"] | None = Field(
+        default=None,
+        description="Deny: only models that were logged with serialization_format='skops' are served."
+        " Default: the operator's settings, Allow unless they say otherwise.",
+    )
+    skops_types: list[TypeName] = Field(
+        default=[],
+        max_length=100,
+        description="Types that a skops file of this model may contain beside those that the operator trusts, such as"
+        " mypackage.transformers.LogTransformer. A refusal shows the list to put here; review it before you do.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class EnvironmentVariable(Spec):
+    """An environment variable of the server's container."""
+
+    name: str = Field(
+        max_length=253,
+        description="Its name.",
+        json_schema_extra=rules(
+            rule("self.matches('^[A-Za-z_][A-Za-z0-9_]*$')", "a name has letters, digits and '_', and begins with no digit"),
+            rule(
+                "!self.matches('^(MLSERVING_.*|PYTHON.*|LD_.*|PATH|HOME|KUBERNETES_.*)$')",
+                "MLSERVING_*, PYTHON*, LD_*, KUBERNETES_*, PATH and HOME are what the server itself stands on; use another name",
+            ),
+        ),
+    )
+    value: str = Field(default="", max_length=32768, description="Its value, as it stands.")
+
+
+class Server(Spec):
+    """The server in the pods. A change of any of these is a rollout."""
+
+    runtime: str = Field(
+        default=AUTO_RUNTIME,
+        min_length=1,
+        max_length=63,
+        description="Which server image of the operator's catalogue serves the model. Auto: the one with the model's own minor"
+        " version of scikit-learn. Or the name of one, which then serves every version.",
+    )
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="A server image of your own, made from the operator's: wins over runtime. What it has inside is yours to"
+        " know, so the environment gate does not apply.",
+        json_schema_extra=rules(rule("!self.matches('[[:space:]]')", "an image reference has no spaces")),
+    )
+    request_timeout_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=3600,
+        description="How long a request's body may take to arrive, and then how long its answer may take. Default: 30. A pod that"
+        " must go waits so long for what is in flight.",
+    )
+    max_body_size: Size | None = Field(
+        default=None,
+        description="Most bytes that the body of a request may have, such as 2Mi. Default: 2Mi; more is answered 413.",
+    )
+    out_of_range: Literal["Flag", "Reject"] = Field(
+        default="Flag",
+        description="What follows when a number lies outside the range that training has seen. Flag: it is answered, counted and"
+        " named in the header X-Out-Of-Range. Reject: it is answered 400.",
+    )
+    env: list[EnvironmentVariable] = Field(
+        default=[],
+        max_length=50,
+        description="Environment variables of the server's container.",
+        json_schema_extra=_map_by("name"),
+    )
