@@ -17,7 +17,7 @@ from controller import logs, metrics
 from controller.api import ModelReference
 from controller.cluster import Cluster
 from controller.lease import Lease, LostLeadershipError
-from controller.mirror import mirror
+from controller.mirror import Mirror
 from controller.reconcile import Key, Reconciler
 from controller.registry import Registry
 from controller.resources.deployment import PodSettings
@@ -59,7 +59,7 @@ async def run(settings: Settings) -> None:
     health = await _listen(_health_app(), settings.health_port)
     try:
         await _until_first_ends(
-            mirror(cluster, registry, store, settings.watch_namespaces),
+            Mirror(cluster, registry, store, settings.watch_namespaces, settings.store_keep_unused_seconds).run(),
             _lead(settings, cluster, lease, reconciler, registry, queue),
             _stop_signal(),
         )
@@ -153,7 +153,7 @@ def _health_app() -> web.Application:
 def _store(settings: Settings) -> Store:
     own_prefix = f"//{settings.identity}."  # a replica's address begins with its pod's name
     peers = [peer for peer in settings.store_peers if own_prefix not in peer]
-    return Store(settings.store_dir, settings.max_model_bytes, peers)
+    return Store(settings.store_dir, settings.max_model_bytes, peers, max_bytes=settings.max_store_bytes)
 
 
 def _pod_settings(settings: Settings) -> PodSettings:

@@ -18,4 +18,10 @@ reconciles = Counter("modeldeployment_reconciles_total", "Reconciles by result."
 reconcile_seconds = Histogram("modeldeployment_reconcile_seconds", "Duration of a reconcile.", registry=registry)
 queue_depth = Gauge("modeldeployment_queue_depth", "Resources that wait for a reconcile.", registry=registry)
 pulls = Counter("modeldeployment_pulls_total", "Model versions pulled into the store.", ["source", "result"], registry=registry)
+store_bytes = Gauge("modeldeployment_store_bytes", "Bytes of model files in this replica's store.", registry=registry)
+store_limit_bytes = Gauge("modeldeployment_store_limit_bytes", "Bytes that the store may have.", registry=registry)
+store_versions = Gauge("modeldeployment_store_versions", "Model versions in this replica's store.", registry=registry)
+store_dropped = Counter(
+    "modeldeployment_store_dropped_versions_total", "Model versions dropped since nothing named them.", registry=registry
+)
 leader = Gauge("modeldeployment_leader", "1 on the replica that leads.", registry=registry)

@@ -1,60 +1,152 @@
-"""Keeps every replica's store complete: each digest that a status names is here, so any replica can serve any pod.
+"""Keeps every replica's store right: each digest that a status names is here, so any replica can serve any pod; and what
+nothing names any more goes.
 
 Runs in every replica, leader or not. It reads the statuses, asks the other replicas for what is missing, and MLflow for what
-they have not got either.
+they have not got either. What no status and no ReplicaSet names, and nobody pulled or fetched for a while, is dropped: never
+after a list of the cluster that could not be read to its end.
 """
 
 import asyncio
 import logging
+import time
+from collections.abc import Iterator
+from typing import Any
 
 import aiohttp
 
-from controller.api import HistoryEntry, ModelDeploymentStatus, ServingModel
+from controller.api import MANAGED_BY, MANAGED_BY_LABEL, HistoryEntry, ModelDeploymentStatus, ServingModel
 from controller.cluster import ApiError
+from controller.directory import DIGEST
 from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Registry
 from controller.resolution import reference_to
 from controller.resource import read_status
+from controller.resources.deployment import MODEL_DIGEST
 from controller.store import Store
 
 log = logging.getLogger(__name__)
 
-INTERVAL_SECONDS = 15.0
+INTERVAL_SECONDS = 60.0  # a store that has not got a digest yet asks its peer when a pod wants it, so this is no hurry
+HURRY_SECONDS = 15.0  # after a pass that failed, or left something missing
+MERCY_SECONDS = 300.0  # in a full store: as long as a pod tries to fetch, and longer than a pull waits for its status
+PRESSED_SECONDS = 60.0  # a store that stays full asks the cluster no more often than this
+
+_FAILURES = (ApiError, aiohttp.ClientError, TimeoutError, OSError)
 
 
-async def mirror(cluster: Cluster, registry: Registry, store: Store, namespaces: tuple[str, ...]) -> None:
-    """Copy what is missing, for ever; the store is ready after the first pass."""
-    missing: set[str] = set()  # told once each, not at every pass
-    while True:
+class Mirror:
+    """One replica's store and the cluster that it has to match."""
+
+    def __init__(
+        self, cluster: Cluster, registry: Registry, store: Store, namespaces: tuple[str, ...], keep_unused_seconds: float
+    ) -> None:
+        self._cluster = cluster
+        self._registry = registry
+        self._store = store
+        self._namespaces = namespaces or ("",)
+        self._keep_unused_seconds = keep_unused_seconds
+        self._missing: set[str] = set()  # told once each, not at every pass
+        self._collected = self._pressed = float("-inf")
+        store.when_full(self.make_room)
+
+    async def run(self) -> None:
+        """Look for ever; the store is ready after the first pass."""
+        while True:
+            complete = False
+            try:
+                complete = await self.look()
+            except _FAILURES as error:
+                log.warning("MirrorFailed", extra={"error": str(error) or type(error).__name__})
+            except Exception:  # the mirror helps; it must not take what leads down with it
+                log.exception("MirrorFailed")
+            await asyncio.sleep(INTERVAL_SECONDS if complete else HURRY_SECONDS)
+
+    async def look(self) -> bool:
+        """One pass: bring what is missing, drop what is garbage. Whether everything is here."""
+        here = await asyncio.to_thread(self._store.digests)
+        named, missing = set[str](), dict[str, ServingModel | HistoryEntry]()
+        for namespace in self._namespaces:
+            async for body in self._cluster.each("ModelDeployment", namespace):
+                digests = set(digests_in(body.get("status")))
+                named |= digests
+                if not digests <= here:
+                    missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
+        complete = True
+        for model in missing.values():
+            error = await self._bring(model)
+            complete = complete and error is None
+            if error is not None and error.reason != "Pulling" and model.digest not in self._missing:
+                self._missing.add(model.digest)
+                log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
+        self._missing &= missing.keys()
+        self._store.mark_mirrored()
+        if time.monotonic() - self._collected >= self._keep_unused_seconds / 6:
+            await self._collect(named, self._keep_unused_seconds)
+            self._collected = time.monotonic()
+        return complete
+
+    async def make_room(self) -> None:
+        """Drop what nothing names however short ago it was used: the store is full."""
+        if time.monotonic() - self._pressed < PRESSED_SECONDS:
+            return
+        self._pressed = time.monotonic()
         try:
-            for namespace in namespaces or ("",):
-                for body in await cluster.list("ModelDeployment", namespace):
-                    for model in named(read_status(body)):
-                        error = await _bring(model, registry, store)
-                        if error is not None and error.reason != "Pulling" and model.digest not in missing:
-                            missing.add(model.digest)
-                            log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            named = {
+                digest
+                for namespace in self._namespaces
+                async for body in self._cluster.each("ModelDeployment", namespace)
+                for digest in digests_in(body.get("status"))
+            }
+            await self._collect(named, min(MERCY_SECONDS, self._keep_unused_seconds))
+        except _FAILURES as error:
             log.warning("MirrorFailed", extra={"error": str(error) or type(error).__name__})
-        except Exception:  # the mirror helps; it must not take what leads down with it
-            log.exception("MirrorFailed")
-        else:
-            store.mark_mirrored()
-        await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def _collect(self, named: set[str], seconds: float) -> None:
+        """Drop what is neither in `named`, which every status was read for, nor in a ReplicaSet, nor used within `seconds`."""
+        await asyncio.to_thread(self._store.used, named)
+        if unused := await asyncio.to_thread(self._store.unused, named, seconds):
+            remembered = await self._remembered()  # many objects: read only where there is something to spare
+            await asyncio.to_thread(self._store.used, remembered)
+            unused -= remembered
+        dropped = await asyncio.to_thread(self._store.drop, unused, seconds)
+        self._store.forget_refusals(self._keep_unused_seconds)
+        await asyncio.to_thread(self._store.measure)
+        if dropped:
+            log.info("StoreCollected", extra={"versions": dropped})
+
+    async def _remembered(self) -> set[str]:
+        """The digests that `kubectl rollout undo` can bring back."""
+        return {
+            digest
+            for namespace in self._namespaces
+            async for body in self._cluster.each("ReplicaSet", namespace, f"{MANAGED_BY_LABEL}={MANAGED_BY}")
+            if (digest := (body["spec"]["template"]["metadata"].get("annotations") or {}).get(MODEL_DIGEST))
+        }
+
+    async def _bring(self, model: ServingModel | HistoryEntry) -> ReconcileError | None:
+        """Have a model's files here; the reason where neither a replica nor the registry has them."""
+        if self._store.has(model.digest) or await self._store.fetch_from_peers(model.digest):
+            return None
+        try:
+            pulled = await self._store.pull(await self._registry.resolve(reference_to(model)), self._registry)
+        except ReconcileError as error:
+            return error
+        return None if pulled == model.digest else Stalling("ArtifactLost", f"the registry has {pulled} in its place")
 
 
-def named(status: ModelDeploymentStatus) -> list[ServingModel | HistoryEntry]:
-    """The models that a status names: what serves, and what could be gone back to. One each."""
-    models: list[ServingModel | HistoryEntry] = [*([status.serving] if status.serving else []), *status.history]
-    return list({model.digest: model for model in models}.values())
+def models(status: ModelDeploymentStatus) -> list[ServingModel | HistoryEntry]:
+    """The models that a store must have: what serves, and what could be gone back to. One each."""
+    found: list[ServingModel | HistoryEntry] = [*([status.serving] if status.serving else []), *status.history]
+    return list({model.digest: model for model in found}.values())
 
 
-async def _bring(model: ServingModel | HistoryEntry, registry: Registry, store: Store) -> ReconcileError | None:
-    """Have a model's files here; the reason where neither a replica nor the registry has them."""
-    if store.has(model.digest) or await store.fetch_from_peers(model.digest):
-        return None
-    try:
-        pulled = await store.pull(await registry.resolve(reference_to(model)), registry)
-    except ReconcileError as error:
-        return error
-    return None if pulled == model.digest else Stalling("ArtifactLost", f"the registry has {pulled} in its place")
+def digests_in(status: Any) -> Iterator[str]:
+    """Every digest that a status names, wherever it stands: also in what another version of the operator wrote."""
+    if isinstance(status, dict):
+        for value in status.values():
+            yield from digests_in(value)
+    elif isinstance(status, list):
+        for value in status:
+            yield from digests_in(value)
+    elif isinstance(status, str) and DIGEST.fullmatch(status):
+        yield status

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from aiohttp import web
 
-from controller.store import DIGEST, HOP_HEADER, Store
+from controller.directory import DIGEST
+from controller.store import HOP_HEADER, Store
 
 _STORE = web.AppKey("store", Store)
 _CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -37,15 +38,17 @@ async def _manifest(request: web.Request) -> web.StreamResponse:
     store, digest = request.app[_STORE], _digest(request)
     if not store.has(digest) and HOP_HEADER not in request.headers:
         await store.fetch_from_peers(digest)
+    store.used([digest])  # a pod that has the manifest asks for the files next
     return _content(store.manifest_path(digest), "application/json")
 
 
 async def _file(request: web.Request) -> web.StreamResponse:
     # A pod asks for the manifest first, and that brings the files along; another replica may have answered it, though.
     store, digest = request.app[_STORE], _digest(request)
-    path = store.file_path(digest.removeprefix("sha256:"))
+    sha256 = digest.removeprefix("sha256:")
+    path = store.file_path(sha256)
     if not path.is_file() and HOP_HEADER not in request.headers:
-        await store.fetch_file_from_peers(digest)
+        await store.fetch_file_from_peers(sha256)
     return _content(path, "application/octet-stream")
 
 

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasGenerator, BaseModel, ConfigDict, Field
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
+
+from controller.quantity import bytes_of
 
 ENVIRONMENT_VARIABLE = "MLSERVING_OPERATOR_SETTINGS"
 
@@ -62,6 +64,10 @@ class Settings(_Settings):
     """Port of the store."""
     store_peers: tuple[str, ...] = ()
     """Addresses of the replicas' stores, this one's included."""
+    store_size_limit: str = "20Gi"
+    """Size of the store's volume. The store keeps a tenth below it: a volume that is full is worse than a store that is."""
+    store_keep_unused_seconds: float = Field(default=3600.0, ge=0)
+    """A version that nothing names any more is dropped so long after it was last used."""
     health_port: int = 8080
     """Port of /healthz and /metrics."""
     poll_seconds: float = Field(default=30.0, gt=0)
@@ -70,6 +76,17 @@ class Settings(_Settings):
     """A version with more bytes than this is not pulled."""
     concurrency: int = Field(default=8, ge=1)
     """Reconciles at the same time."""
+
+    @field_validator("store_size_limit")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        bytes_of(value)
+        return value
+
+    @property
+    def max_store_bytes(self) -> int:
+        """What the store itself takes of its volume."""
+        return bytes_of(self.store_size_limit) * 9 // 10
 
 
 def load() -> Settings:

@@ -1,50 +1,33 @@
-"""The artifact store: model files by their own hash, and manifests by theirs.
+"""The artifact store: a directory of model files, and how they come into it: from the registry once, or from a peer.
 
-    files/<sha256>               the bytes of a file, shared between versions
-    manifests/<sha256>           path, size and sha256 of every file of a version, sorted, as canonical JSON
-    versions/<sha256>            which digest a registered version turned out to have
-    mirrored                     is there once the models that run were copied here after a start
-    tmp/                         downloads in progress, on the same file system, so that what is visible is complete
-
-The digest of a version is the sha256 of its manifest: it survives a second pull and any change of packing. Several
-processes may share one directory, since everything that is visible is named by its content and never changes.
+The digest of a version is the sha256 of its manifest: it survives a second pull and any change of packing.
 """
 
 import asyncio
 import hashlib
-import json
-import os
-import re
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import aiohttp
 
 from controller import metrics
-from controller.errors import Stalling, Waiting
+from controller.directory import Directory, StoredFile, manifest, parse_manifest, safe_path
+from controller.errors import ReconcileError, Stalling, Waiting
 from controller.registry import ModelVersion, RemoteFile
-from controller.text import bounded
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
 HOP_HEADER = "X-Store-Hop"  # a peer that is asked by a peer answers from its own directory only
 CHUNK_BYTES = 1024 * 1024
 PULLS_AT_ONCE = 2
 PATIENCE_SECONDS = 3.0  # a reconcile waits so long for a pull; most are faster
-_PEER_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, OSError, Stalling)
+_PEER_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, OSError, ReconcileError)
 
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of a manifest: path below the model's directory, sha256 in hexadecimal, size in bytes."""
-
-    path: str
-    sha256: str
-    size: int
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -55,72 +38,41 @@ class Source(Protocol):
     def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]: ...
 
 
-class Store:
-    """The store in a directory. `peers` are the addresses of other replicas' stores."""
+class Store(Directory):
+    """The store in a directory of at most `max_bytes`. `peers` are the addresses of other replicas' stores."""
 
-    def __init__(self, directory: Path, max_model_bytes: int, peers: Sequence[str] = ()) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, max_model_bytes: int, peers: Sequence[str] = (), *, max_bytes: int = sys.maxsize) -> None:
+        super().__init__(directory, max_bytes)
         self._max_model_bytes = max_model_bytes
         self._peers = peers
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._pulls: dict[str, asyncio.Task[str]] = {}
-        self._refused: dict[str, Stalling] = {}
+        self._refused: dict[str, tuple[Stalling, float]] = {}  # what no retry helps, and when it was asked for last
         self._at_once = asyncio.Semaphore(PULLS_AT_ONCE)
-        for name in ("files", "manifests", "versions", "tmp"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
+        self._free: Callable[[], Awaitable[None]] | None = None
 
-    def manifest_path(self, digest: str) -> Path:
-        return self._directory / "manifests" / _hexadecimal(digest)
+    def when_full(self, free: Callable[[], Awaitable[None]]) -> None:
+        """What to do before a version is turned away because the store is full."""
+        self._free = free
 
-    def file_path(self, sha256: str) -> Path:
-        return self._directory / "files" / _hexadecimal(f"sha256:{sha256}")
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether what the statuses name was here at least once since the directory was made."""
-        return (self._directory / "mirrored").exists()
-
-    def mark_mirrored(self) -> None:
-        (self._directory / "mirrored").touch()
-
-    def forget_unfinished(self) -> None:
-        """Remove what a process that is gone was downloading. For the start, before anything is downloaded again."""
-        for left_over in (self._directory / "tmp").iterdir():
-            left_over.unlink(missing_ok=True)
-
-    def has(self, digest: str) -> bool:
-        return self.manifest_path(digest).is_file()
-
-    def files(self, digest: str) -> list[StoredFile]:
-        """The files of a stored version."""
-        return _parse_manifest(self.manifest_path(digest).read_bytes())
-
-    def read(self, digest: str, path: str, limit: int) -> bytes | None:
-        """The first `limit` bytes of one file of a stored version, or None where it has no such file."""
-        for file in self.files(digest):
-            if file.path == path:
-                with self.file_path(file.sha256).open("rb") as stream:
-                    return stream.read(limit)
-        return None
-
-    def known(self, version: ModelVersion) -> str | None:
-        """The digest that a version turned out to have when it was pulled, where it is still here."""
-        try:
-            digest = self._version_path(version).read_text()
-        except FileNotFoundError:
-            return None
-        return digest if DIGEST.fullmatch(digest) and self.has(digest) else None
+    def forget_refusals(self, seconds: float) -> None:
+        """Forget why versions were refused that nobody asked for within `seconds`."""
+        before = time.monotonic() - seconds
+        self._refused = {identity: known for identity, known in self._refused.items() if known[1] >= before}
 
     async def pull(self, version: ModelVersion, source: Source) -> str:
         """The digest of a version, pulled from `source` unless it is here already. One pull for many callers.
 
         Raises Waiting (Pulling) when it takes longer than a moment: the pull goes on, and nobody else waits for it.
         """
-        known = self.known(version)
+        known = self.remembered(version.identity)
         if known is not None:
+            self.used([known])
             return known
         if version.identity in self._refused:  # what a version is never changes: it is not downloaded to be refused again
-            raise self._refused[version.identity].with_traceback(None)
+            refusal, _ = self._refused[version.identity]
+            self._refused[version.identity] = refusal, time.monotonic()
+            raise refusal.with_traceback(None)
         task = self._pulls.get(version.identity)
         if task is None:
             task = self._pulls[version.identity] = asyncio.create_task(self._pull_counted(version, source))
@@ -137,7 +89,7 @@ class Store:
                 digest = await self._pull(version, source)
             result = "ok"
         except Stalling as error:
-            self._refused[version.identity] = error
+            self._refused[version.identity] = error, time.monotonic()
             raise
         finally:
             metrics.pulls.labels(source="registry", result=result).inc()
@@ -151,19 +103,23 @@ class Store:
             for peer in self._peers:
                 try:
                     await self._fetch(peer, digest)
-                except _PEER_FAILURES:
+                except _PEER_FAILURES as error:
+                    if isinstance(error, Waiting):  # no room here, so no other peer helps
+                        log.warning(error.reason, extra={"digest": digest, "error": error.message})
+                        return False
                     continue  # a peer that is away, has not got it, or sends something else, is no news
                 metrics.pulls.labels(source="peer", result="ok").inc()
                 return True
             return False
 
-    async def fetch_file_from_peers(self, sha256_digest: str) -> bool:
+    async def fetch_file_from_peers(self, sha256: str) -> bool:
         """Whether a single file is here now, after asking the other replicas for it."""
-        async with self._lock(sha256_digest):
+        async with self._lock(sha256):
+            await asyncio.to_thread(self.measure)
             for peer in self._peers:
                 try:
                     async with _peer_session(peer) as session:
-                        await self._fetch_file(session, _hexadecimal(sha256_digest), self._max_model_bytes)
+                        await self._fetch_file(session, sha256, self._max_model_bytes)
                 except _PEER_FAILURES:
                     continue
                 return True
@@ -182,9 +138,10 @@ class Store:
             )
         for file in remote:
             safe_path(file.path)
+        await self._make_room(total)
         stored, left = [], self._max_model_bytes
         for file in remote:
-            sha256, size = await self._keep(source.download(version, file.path), left)
+            sha256, size = await self.keep(source.download(version, file.path), left)
             left -= size
             if file.size and size != file.size:
                 raise Waiting(
@@ -193,10 +150,13 @@ class Store:
                     " it is tried again",
                 )
             stored.append(StoredFile(file.path, sha256, size))
-        content = manifest(stored)
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        await self._write(self.manifest_path(digest), content)
-        await self._write(self._version_path(version), digest.encode())
+        try:
+            digest = await self.publish(manifest(stored))
+        except FileNotFoundError as error:  # it took so long that what was kept first looked like garbage
+            raise Waiting(
+                "DownloadIncomplete", f"copying {version.name} version {version.version} took too long; it is tried again"
+            ) from error
+        await self.remember(version.identity, digest)
         return digest
 
     async def _fetch(self, peer: str, digest: str) -> None:
@@ -205,47 +165,26 @@ class Store:
                 content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
             if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
                 raise ValueError(f"{peer} has another manifest under {digest}")
-            for file in _parse_manifest(content):
+            files = parse_manifest(content)
+            await self._make_room(sum(file.size for file in files if not self.file_path(file.sha256).exists()))
+            for file in files:
                 await self._fetch_file(session, file.sha256, file.size)
-        await self._write(self.manifest_path(digest), content)
+        await self.publish(content)
 
     async def _fetch_file(self, session: aiohttp.ClientSession, sha256: str, limit: int) -> None:
         if self.file_path(sha256).exists():
             return
         async with session.get(f"/v1/files/sha256:{sha256}") as response:
-            await self._keep(response.content.iter_chunked(CHUNK_BYTES), limit, expected=sha256)
+            await self.keep(response.content.iter_chunked(CHUNK_BYTES), limit, expected=sha256)
 
-    async def _keep(self, chunks: AsyncIterator[bytes], limit: int, expected: str | None = None) -> tuple[str, int]:
-        """Write a stream under the hash of its bytes; the hash and the size."""
-        hashed, size = hashlib.sha256(), 0
-        handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > limit:
-                        raise Stalling("ModelTooLarge", f"the model has more than {self._max_model_bytes:,} bytes")
-                    hashed.update(chunk)
-                    await asyncio.to_thread(stream.write, chunk)
-                await asyncio.to_thread(_to_disk, stream)
-            sha256 = hashed.hexdigest()
-            if expected is not None and sha256 != expected:
-                raise ValueError(f"bytes with hash {sha256} came for {expected}")
-            temporary.rename(self.file_path(sha256))
-        finally:
-            temporary.unlink(missing_ok=True)
-        return sha256, size
-
-    async def _write(self, path: Path, content: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            await asyncio.to_thread(_to_disk, stream)
-        Path(name).rename(path)
-
-    def _version_path(self, version: ModelVersion) -> Path:
-        return self._directory / "versions" / hashlib.sha256(version.identity.encode()).hexdigest()
+    async def _make_room(self, size: int) -> None:
+        """Raises Waiting (StoreFull) where `size` bytes do not fit, also after what nothing names has gone."""
+        await asyncio.to_thread(self.measure)
+        if not self.fits(size) and self._free is not None:
+            await self._free()
+            await asyncio.to_thread(self.measure)
+        if not self.fits(size):
+            raise self.full(size)
 
     def _lock(self, name: str) -> asyncio.Lock:
         """One for each name that somebody holds; the others are forgotten, so that asking for much costs nothing."""
@@ -255,42 +194,5 @@ class Store:
         return lock
 
 
-def _to_disk(stream: BinaryIO) -> None:
-    """So that a crash of the node cannot leave an empty file under the name of its content."""
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
 def _peer_session(peer: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(peer, headers={HOP_HEADER: "1"}, timeout=PEER_TIMEOUT, raise_for_status=True)
-
-
-def manifest(files: Sequence[StoredFile]) -> bytes:
-    """The canonical manifest of files: its sha256 is the digest of the version."""
-    entries = [
-        {"path": file.path, "sha256": file.sha256, "size": file.size} for file in sorted(files, key=lambda file: file.path)
-    ]
-    return json.dumps({"files": entries}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def safe_path(path: str) -> str:
-    """`path` if it stays below the model's directory; Stalling PathEscapes otherwise."""
-    parts = PurePosixPath(path).parts
-    plain = path == "/".join(parts) and not path.startswith("/") and "\\" not in path and "\0" not in path
-    if not parts or not plain or ".." in parts or not path.isprintable():
-        raise Stalling(
-            "PathEscapes",
-            f"the model has a file named {bounded(path, 100)!r}, which does not stay in its own directory; log the model anew",
-        )
-    return path
-
-
-def _parse_manifest(content: bytes) -> list[StoredFile]:
-    entries: list[dict[str, Any]] = json.loads(content)["files"]
-    return [StoredFile(str(entry["path"]), str(entry["sha256"]), int(entry["size"])) for entry in entries]
-
-
-def _hexadecimal(digest: str) -> str:
-    if not DIGEST.fullmatch(digest):
-        raise ValueError(f"{bounded(digest, 80)!r} is no digest")
-    return digest.removeprefix("sha256:")

@@ -28,6 +28,8 @@ def test_the_operator_understands_what_it_is_told(rendered: Rendered, container:
     assert settings.default_resources == Settings.model_fields["default_resources"].default
     assert settings.max_model_bytes == Settings.model_fields["max_model_bytes"].default
     assert settings.poll_seconds == Settings.model_fields["poll_seconds"].default
+    assert settings.max_store_bytes < 20 * 1024**3, "a store that fills its emptyDir has its pod evicted"
+    assert settings.store_keep_unused_seconds == Settings.model_fields["store_keep_unused_seconds"].default
 
 
 def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
@@ -38,7 +40,7 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
             pollSeconds=2.5,
             defaults={"resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}}},
             serverImage={"repository": "registry.example/server", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
-            store={"maxModelBytes": 5_000_000_000},
+            store={"maxModelBytes": 5_000_000_000, "sizeLimit": "100Gi", "keepUnusedSeconds": 60},
         )
     )
     assert settings.watch_namespaces == ("team-a", "team-b")
@@ -49,6 +51,8 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     assert settings.server_image == f"registry.example/server@sha256:{'0' * 64}"
     assert settings.server_image_pull_policy == "Always"
     assert settings.max_model_bytes == 5_000_000_000
+    assert settings.max_store_bytes == 90 * 1024**3
+    assert settings.store_keep_unused_seconds == 60
 
 
 def test_replicas_find_each_other_and_pods_find_the_store(helm: Helm) -> None:

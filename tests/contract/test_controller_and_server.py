@@ -16,12 +16,13 @@ import server.manifest
 import server.settings
 from controller import artifact
 from controller.api import ModelDeploymentSpec
+from controller.directory import StoredFile, manifest
 from controller.registry import ModelVersion, RemoteFile
 from controller.resources.deployment import GRACE_SECONDS, HTTP_PORT, MANAGEMENT_PORT, PRE_STOP_SECONDS, PodSettings, pod_template
 from controller.resources.identity import Owner
 from controller.rollout import PinnedModel
 from controller.serve_store import create_app
-from controller.store import Store, StoredFile, manifest
+from controller.store import Store
 from controller.workload import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
 
 DIGEST = "sha256:" + "a" * 64

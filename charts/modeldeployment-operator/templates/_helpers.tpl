@@ -56,6 +56,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   "storePeers" $peers
   "pollSeconds" .Values.pollSeconds
   "maxModelBytes" (int64 .Values.store.maxModelBytes)
+  "storeSizeLimit" (toString .Values.store.sizeLimit)
+  "storeKeepUnusedSeconds" (int64 .Values.store.keepUnusedSeconds)
 | toJson -}}
 {{- end -}}
 

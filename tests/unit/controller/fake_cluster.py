@@ -5,7 +5,7 @@ The journey in `tests/e2e` runs the same story against the real ones.
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -39,6 +39,10 @@ class FakeCluster:
             and namespace in ("", its_namespace)
             and wanted.items() <= (body["metadata"].get("labels") or {}).items()
         ]
+
+    async def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Object]:
+        for body in await self.list(kind, namespace, selector):
+            yield body
 
     async def create(self, kind: str, body: Object) -> Object:
         if kind in self.refused:

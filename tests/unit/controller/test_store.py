@@ -9,10 +9,11 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
+from controller.directory import StoredFile, manifest, safe_path
 from controller.errors import Stalling, Waiting
 from controller.registry import ModelVersion, RemoteFile
 from controller.serve_store import create_app
-from controller.store import Store, StoredFile, manifest, safe_path
+from controller.store import Store
 from tests.unit.controller.fake_registry import FakeRegistry
 
 LIMIT = 10**6

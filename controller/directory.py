@@ -1,0 +1,311 @@
+"""The store's directory: what lies where, how it gets there whole, how much there is, and how it goes.
+
+    files/<sha256>               the bytes of a file, shared between versions
+    manifests/<sha256>           path, size and sha256 of every file of a version, sorted, as canonical JSON; its time of
+                                 modification is when it was last pulled, named or served
+    versions/<sha256>            which digest a registered version turned out to have
+    mirrored                     is there once the models that run were copied here after a start
+    tmp/                         downloads in progress, on the same file system, so that what is visible is complete
+    lock                         held for the moment in which a manifest is published, or garbage goes
+
+Several processes share one directory. A manifest is only ever published under the lock, with all of its files there;
+garbage goes under the same lock, the manifest first. So a manifest that can be seen is complete, whatever was killed when.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from controller import metrics
+from controller.errors import Stalling, Waiting
+from controller.quantity import readable
+from controller.text import bounded
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FULL_DELAY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a manifest: path below the model's directory, sha256 in hexadecimal, size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class Directory:
+    """A directory of files by their hash and of manifests by theirs, of at most `max_bytes`."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._used = 0
+        for name in ("files", "manifests", "versions", "tmp"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        metrics.store_limit_bytes.set(max_bytes)
+
+    def manifest_path(self, digest: str) -> Path:
+        return self._directory / "manifests" / _hexadecimal(digest)
+
+    def file_path(self, sha256: str) -> Path:
+        return self._directory / "files" / _hexadecimal(f"sha256:{sha256}")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether what the statuses name was here at least once since the directory was made."""
+        return (self._directory / "mirrored").exists()
+
+    def mark_mirrored(self) -> None:
+        (self._directory / "mirrored").touch()
+
+    def forget_unfinished(self) -> None:
+        """Remove what a process that is gone was downloading. For the start, before anything is downloaded again."""
+        for left_over in (self._directory / "tmp").iterdir():
+            left_over.unlink(missing_ok=True)
+
+    def has(self, digest: str) -> bool:
+        return self.manifest_path(digest).is_file()
+
+    def digests(self) -> set[str]:
+        """Every version that is here."""
+        return {f"sha256:{entry.name}" for entry in self._entries("manifests")}
+
+    def files(self, digest: str) -> list[StoredFile]:
+        """The files of a stored version."""
+        return parse_manifest(self.manifest_path(digest).read_bytes())
+
+    def read(self, digest: str, path: str, limit: int) -> bytes | None:
+        """The first `limit` bytes of one file of a stored version, or None where it has no such file."""
+        for file in self.files(digest):
+            if file.path == path:
+                with self.file_path(file.sha256).open("rb") as stream:
+                    return stream.read(limit)
+        return None
+
+    def used(self, digests: Collection[str]) -> None:
+        """Remember that these versions are in use, as far as they are here."""
+        for digest in digests:
+            try:
+                os.utime(self.manifest_path(digest))
+            except FileNotFoundError:
+                continue
+
+    def unused(self, named: Collection[str], seconds: float) -> set[str]:
+        """The versions that nothing names, and that were not pulled, named or served for so long."""
+        before = time.time() - seconds
+        return {digest for digest in self.digests() - set(named) if _modified(self.manifest_path(digest)) < before}
+
+    def drop(self, digests: Collection[str], seconds: float) -> int:
+        """Drop these versions unless they were used within `seconds`, and what belongs to no version; how many went.
+
+        Files that another manifest names stay. Those that none names may be of a pull that goes on: they have to be as old
+        as a version has to be, unless they were of a version that goes now.
+        """
+        with self._locked():
+            before, freed, dropped = time.time() - seconds, set[str](), 0
+            for digest in digests:
+                path = self.manifest_path(digest)
+                if _modified(path) < before:
+                    freed |= self._hashes(digest)
+                    path.unlink()
+                    dropped += 1
+            here = self.digests()
+            kept = {sha256 for digest in here for sha256 in self._hashes(digest)}
+            for entry in self._entries("versions"):
+                if Path(entry.path).read_text() not in here and entry.stat().st_mtime < before:
+                    Path(entry.path).unlink()
+            for entry in self._entries("files"):
+                if entry.name not in kept and (entry.name in freed or entry.stat().st_mtime < before):
+                    Path(entry.path).unlink()
+        metrics.store_dropped.inc(dropped)
+        return dropped
+
+    def measure(self) -> int:
+        """How many bytes there are, downloads in progress included."""
+        self._used = sum(_size(entry) for name in ("files", "manifests", "tmp") for entry in self._entries(name))
+        metrics.store_bytes.set(self._used)
+        metrics.store_versions.set(len(self.digests()))
+        return self._used
+
+    def full(self, wanted: int) -> Waiting:
+        """Why `wanted` bytes are not taken."""
+        return Waiting(
+            "StoreFull",
+            f"{readable(wanted)} more do not fit into the operator's store, which has {readable(self._used)} of at most"
+            f" {readable(self._max_bytes)}; raise the chart's store.sizeLimit, or delete ModelDeployments that nobody needs",
+            FULL_DELAY_SECONDS,
+        )
+
+    def fits(self, size: int) -> bool:
+        return self._used + size <= self._max_bytes
+
+    async def keep(self, chunks: AsyncIterator[bytes], limit: int, expected: str | None = None) -> tuple[str, int]:
+        """Write a stream of at most `limit` bytes under the hash of its bytes; the hash and the size."""
+        hashed, size = hashlib.sha256(), 0
+        with self._disk():
+            handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb", buffering=0) as stream:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise Stalling("ModelTooLarge", "it has more bytes than the operator takes (its setting maxModelBytes)")
+                    if not self.fits(len(chunk)):
+                        raise self.full(len(chunk))
+                    self._used += len(chunk)
+                    hashed.update(chunk)
+                    with self._disk():
+                        await asyncio.to_thread(_write_all, stream, chunk)
+                with self._disk():
+                    await asyncio.to_thread(os.fsync, stream.fileno())
+            sha256 = hashed.hexdigest()
+            if expected is not None and sha256 != expected:
+                raise ValueError(f"bytes with hash {sha256} came for {expected}")
+            temporary.rename(self.file_path(sha256))
+        except BaseException:
+            self._used -= size
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+        return sha256, size
+
+    async def publish(self, content: bytes) -> str:
+        """Make a version visible, all of whose files were kept; its digest. FileNotFoundError where one is gone again."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        with self._disk():
+            await asyncio.to_thread(self._publish, self.manifest_path(digest), content)
+        return digest
+
+    async def remember(self, identity: str, digest: str) -> None:
+        """Remember which digest a registered version has."""
+        with self._disk():
+            await asyncio.to_thread(self._write, self._version_path(identity), digest.encode())
+
+    def remembered(self, identity: str) -> str | None:
+        """The digest that a registered version turned out to have, where it is still here."""
+        try:
+            digest = self._version_path(identity).read_text()
+        except FileNotFoundError:
+            return None
+        return digest if DIGEST.fullmatch(digest) and self.has(digest) else None
+
+    def _entries(self, part: str) -> list[os.DirEntry[str]]:
+        with os.scandir(self._directory / part) as entries:
+            return list(entries)
+
+    def _hashes(self, digest: str) -> set[str]:
+        """What a manifest names; nothing where it is damaged, since nobody can have it then."""
+        try:
+            return {file.sha256 for file in self.files(digest)}
+        except (ValueError, KeyError, TypeError):
+            return set()
+
+    def _publish(self, path: Path, content: bytes) -> None:
+        with self._locked():
+            for file in parse_manifest(content):
+                os.utime(self.file_path(file.sha256))
+            self._write(path, content)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())  # so that a crash of the node cannot leave an empty file under its name
+            Path(name).rename(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """A disk that is full although the store is below its limit: others write to it too."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise Waiting(
+                "StoreFull",
+                f"the disk of the operator's store is full, with {readable(self._used)} of the store on it, which may have"
+                f" {readable(self._max_bytes)}; make room on that disk",
+                FULL_DELAY_SECONDS,
+            ) from error
+
+    def _version_path(self, identity: str) -> Path:
+        return self._directory / "versions" / hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _write_all(stream: BinaryIO, chunk: bytes) -> None:
+    """An unbuffered stream may take a part only."""
+    view = memoryview(chunk)
+    while view:
+        view = view[stream.write(view) :]
+
+
+def _modified(path: Path) -> float:
+    """When a manifest was last in use; never long ago where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """What a file takes; nothing where another process just removed it."""
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def manifest(files: Sequence[StoredFile]) -> bytes:
+    """The canonical manifest of files: its sha256 is the digest of the version."""
+    entries = [
+        {"path": file.path, "sha256": file.sha256, "size": file.size} for file in sorted(files, key=lambda file: file.path)
+    ]
+    return json.dumps({"files": entries}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_manifest(content: bytes) -> list[StoredFile]:
+    """The files that a manifest names."""
+    entries: list[dict[str, Any]] = json.loads(content)["files"]
+    return [StoredFile(str(entry["path"]), str(entry["sha256"]), int(entry["size"])) for entry in entries]
+
+
+def safe_path(path: str) -> str:
+    """`path` if it stays below the model's directory; Stalling PathEscapes otherwise."""
+    parts = PurePosixPath(path).parts
+    plain = path == "/".join(parts) and not path.startswith("/") and "\\" not in path and "\0" not in path
+    if not parts or not plain or ".." in parts or not path.isprintable():
+        raise Stalling(
+            "PathEscapes",
+            f"the model has a file named {bounded(path, 100)!r}, which does not stay in its own directory; log the model anew",
+        )
+    return path
+
+
+def _hexadecimal(digest: str) -> str:
+    if not DIGEST.fullmatch(digest):
+        raise ValueError(f"{bounded(digest, 80)!r} is no digest")
+    return digest.removeprefix("sha256:")
