@@ -54,7 +54,7 @@ async def run(settings: Settings) -> None:
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
     store.forget_unfinished()
     lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
-    reconciler = Reconciler(cluster, registry, store, _pod_settings(settings))
+    reconciler = Reconciler(cluster, registry, store, _pod_settings(settings), settings.default_rollout, settings.server_update)
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
     health = await _listen(_health_app(), settings.health_port)
     try:

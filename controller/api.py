@@ -30,7 +30,11 @@ VERSION_LABEL = f"{GROUP}/model-version"
 MANAGED_BY = "modeldeployment-operator"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 RETRY_ANNOTATION = f"{GROUP}/retry"
+APPROVE_ANNOTATION = f"{GROUP}/approve"
+RECONCILE_ANNOTATION = f"{GROUP}/reconcile"
+DISABLED = "disabled"  # the one value of RECONCILE_ANNOTATION that means something
 
+QUARANTINE_LIMIT = 10
 HISTORY_LIMIT = 10  # entries in status.history, and the Deployment's revisionHistoryLimit
 
 
@@ -158,6 +162,28 @@ class ServiceSettings(_Spec):
     port: int = Field(default=80, ge=1, le=65535, description="Port of the Service.")
 
 
+class RolloutSettings(_Spec):
+    """How another version, or other settings of the pods, are rolled out."""
+
+    mode: Literal["Automatic", "Manual", "Paused"] | None = Field(
+        default=None,
+        description="Automatic: a version that passes every check is rolled out. Manual: another model version waits until its"
+        " number is in the annotation mlserving.dev/approve. Paused: no rollout starts; what serves goes on, and a person"
+        " can still go back. Default: the operator's settings, Automatic.",
+    )
+    progress_deadline_seconds: int | None = Field(
+        default=None,
+        ge=30,
+        le=7200,
+        description="A rollout that makes no progress for so long has failed. Default: the operator's settings, 300.",
+    )
+    on_failure: Literal["RollBack", "Hold"] | None = Field(
+        default=None,
+        description="RollBack: a failed rollout is taken back to what served before. Hold: it is left as it is, for a look;"
+        " what served before goes on serving. Default: the operator's settings, RollBack.",
+    )
+
+
 class ModelDeploymentSpec(_Spec):
     """What to serve, and with how much."""
 
@@ -190,6 +216,9 @@ class ModelDeploymentSpec(_Spec):
         default_factory=Trust, description="What a model may bring along that is executed or built when it is loaded."
     )
     server: Server = Field(default_factory=Server, description="The server in the pods: its image, its limits, its environment.")
+    rollout: RolloutSettings | None = Field(
+        default=None, description="How another version, or other settings of the pods, are rolled out."
+    )
 
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -221,6 +250,7 @@ class ServingModel(_Status):
         description="What each pod proved before it became ready: Answered (the recorded example, with the recorded"
         " answer), Executed (the example, no answer recorded), Loaded (no example recorded)."
     )
+    rollout: int = Field(default=0, description="Number of the rollout that brought it.")
     since: datetime = Field(description="Since when it has been serving alone.")
 
 
@@ -233,15 +263,32 @@ class TargetModel(_Status):
 
 
 class Hold(_Status):
-    """Why the target is not rolled out although nothing is wrong with it."""
+    """What is kept although the spec asks for something else, and who chose it."""
 
-    by: Literal["Person"] = Field(description="Who holds it.")
-    reason: str = Field(description="What they did.")
+    by: Literal["Person", "Operator"] = Field(description="A person went back, or the operator took a failed rollout back.")
+    reason: str = Field(description="What the person did, or why the rollout failed.")
     version: str = Field(description="The version that is held.")
     digest: str = Field(description="Its digest.")
-    request: str = Field(description="The spec.model that was taken back; another one ends the hold.")
+    request: str = Field(description="The spec.model of that moment; for a person's hold, another one ends it.")
     retry: str = Field(default="", description="The retry annotation of that moment; another one ends the hold.")
     since: datetime = Field(description="Since when.")
+
+
+class QuarantinedVersion(_Status):
+    """A version that failed under the settings of that moment: it is not rolled out with them again, unless asked to."""
+
+    name: str = Field(description="Registered model.")
+    version: str = Field(description="Model version.")
+    digest: str = Field(description="Digest of its files.")
+    registry: str = Field(default="", description="Registry that it came from.")
+    reason: str = Field(description="Why its rollout failed.")
+    message: str = Field(description="The same in words.")
+    time: datetime = Field(description="When it failed.")
+    rollout: int = Field(default=0, description="Number of the rollout.")
+    inputs: str = Field(
+        default="", description="Hash of the settings of the pods under which it failed; others end the quarantine."
+    )
+    retry: str = Field(default="", description="The retry annotation of that moment; another one ends the quarantine.")
 
 
 class HistoryEntry(_Status):
@@ -259,7 +306,10 @@ class HistoryEntry(_Status):
     image: str = Field(description="Server image.")
     deployed_at: datetime = Field(description="When the rollout was started.")
     ended_at: datetime | None = Field(default=None, description="When another one took its place.")
-    cause: str = Field(description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry, Restart.")
+    cause: str = Field(
+        description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry, Restart, RolledBack, EditReverted,"
+        " ServerUpdate."
+    )
     message: str = Field(default="", description="The same in words, as `kubectl rollout history` shows it.")
 
 
@@ -269,7 +319,10 @@ class ModelDeploymentStatus(_Status):
     observed_generation: int | None = Field(default=None, description="Generation of the spec that this status is about.")
     serving: ServingModel | None = Field(default=None, description="What answers now.")
     target: TargetModel | None = Field(default=None, description="What the spec asks for, where that is not what serves.")
-    hold: Hold | None = Field(default=None, description="Set while a person's choice keeps the target from being rolled out.")
+    hold: Hold | None = Field(default=None, description="Set while something else than the target is kept on purpose.")
+    quarantined: list[QuarantinedVersion] = Field(
+        default=[], max_length=QUARANTINE_LIMIT, description="Versions that failed, newest first."
+    )
     history: list[HistoryEntry] = Field(default=[], max_length=HISTORY_LIMIT, description="The last rollouts, newest first.")
     replicas: int = Field(default=0, description="Number of pods.")
     ready_replicas: int = Field(default=0, description="Number of pods that answer.")

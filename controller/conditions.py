@@ -10,7 +10,7 @@ from controller.errors import ReconcileError, Stalling
 from controller.gates import Refusal
 from controller.resources.deployment import DEFAULT_REPLICAS
 from controller.resources.identity import Owner
-from controller.rollout import Decision, Rollout, Word
+from controller.rollout import Decision, Failure, Pause, PinnedModel, Rollout, Word
 from controller.workload import Fault, Workload
 
 # The registry being away says nothing about what runs.
@@ -37,6 +37,8 @@ class Outcome:
     """Why a child could not be written."""
     live: Rollout | None = None
     """The template that is live once the decision was carried out."""
+    remembered: tuple[Rollout, ...] = ()
+    """The rollouts that the ReplicaSets remember."""
     workload: Workload | None = None
     answering: tuple[Rollout, ...] = ()
     fault: Fault | None = None
@@ -119,12 +121,20 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
         return _Verdict(
             wanted, "ScaledToZero", f"somebody scaled the Deployment to 0; to go on: {way_on}", "" if wanted else "Stalled"
         )
+    pause, failed = outcome.decision.pause, outcome.decision.failed
+    if pause in (Pause.DEPLOYMENT, Pause.DISABLED):
+        done = pods.complete or _settled(outcome, serving)
+        return _Verdict(done, pause, _paused(outcome, pause), "" if done else "Stalled")
+    if failed is not None and outcome.decision.failed_model is not None:
+        return _taken_back(outcome, failed, outcome.decision.failed_model, live)
     if not (pods.complete or _settled(outcome, serving)):
         return _rolling(outcome, live, pods)
     if outcome.decision.held and live.word == outcome.word:
         return _Verdict(True, "HeldByPerson", held_message(outcome))
     if outcome.refusal is not None:
         return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, serving), "Stalled")
+    if pause is not None:
+        return _Verdict(True, pause, _paused(outcome, pause))
     if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
         return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", _also(error))
     few = "" if pods.available >= pods.wanted else f" ({pods.available} of {pods.wanted} ready)"
@@ -148,7 +158,42 @@ def _nothing_there(outcome: Outcome) -> _Verdict:
         return _Verdict(False, outcome.refusal.reason, _refused(outcome, outcome.refusal, None), "Stalled")
     if outcome.unresolved is not None:
         return _Verdict(False, outcome.unresolved.reason, outcome.unresolved.message, _also(outcome.unresolved))
+    if (pause := outcome.decision.pause) is not None:
+        return _Verdict(False, pause, _paused(outcome, pause), "Stalled")
     return _Verdict(False, "Creating", "the Deployment is being created", "Reconciling")
+
+
+def _taken_back(outcome: Outcome, failed: Failure, model: PinnedModel, live: Rollout) -> _Verdict:
+    """A rollout failed; what served before serves, or is on its way back."""
+    what = model.label if model != live.model else f"{model.label} with its new settings"
+    kept = "goes on serving" if model != live.model else "keeps the old ones"
+    told = f"{what} was taken back, {live.model.label} {kept}: {failed.message}"
+    if failed.by_version:
+        way_on = (
+            "It is not rolled out again until the version, its files or the settings of its pods change."
+            f" To try the same once more: {_retry_command(outcome.owner)}"
+        )
+        return _Verdict(False, failed.reason, f"{told}. {way_on}", "Stalled")
+    when = failed.next_attempt.strftime("%H:%M:%S UTC")
+    return _Verdict(False, failed.reason, f"{told}. The version is not the cause; it is tried again at {when}", "Reconciling")
+
+
+def _paused(outcome: Outcome, pause: Pause) -> str:
+    """What is waited for, and who ends that."""
+    owner, asked = outcome.owner, outcome.asked
+    waiting = f"{asked.name} version {asked.version}" if asked is not None else "what the spec asks for"
+    if pause is Pause.APPROVAL and asked is not None:
+        command = (
+            f'kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {api.APPROVE_ANNOTATION}="{asked.version}"'
+        )
+        return f"{waiting} passed every check and waits for approval, as rollout.mode is Manual: {command}"
+    if pause is Pause.DEPLOYMENT:
+        command = f"kubectl rollout resume -n {owner.namespace} deployment/{owner.name}"
+        return f"somebody paused the Deployment; nothing is rolled out until: {command}"
+    if pause is Pause.DISABLED:
+        command = f"kubectl annotate -n {owner.namespace} mdep/{owner.name} {api.RECONCILE_ANNOTATION}-"
+        return f"the annotation {api.RECONCILE_ANNOTATION} is {api.DISABLED!r}: nothing is touched until: {command}"
+    return f"rollout.mode is Paused: {waiting} is not rolled out until it is Automatic or Manual"
 
 
 def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:

@@ -6,15 +6,15 @@ only where it differs. Every decision is made from fresh reads, so a second reco
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from controller import rollout, status
-from controller.api import ModelReference
+from controller.api import ModelReference, RolloutSettings
 from controller.children import Children, name_conflict
 from controller.cluster import AlreadyExists, ApiError, Conflict
-from controller.conditions import Outcome
+from controller.conditions import Outcome, is_of
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.ports import Cluster, Object, Registry
 from controller.resolution import Resolution, Resolver
@@ -22,14 +22,30 @@ from controller.resource import Resource, read_resource, read_status
 from controller.resources import deployment as deployments
 from controller.resources.deployment import PodSettings
 from controller.resources.identity import Owner, owned, selector
-from controller.rollout import Decision, Kind, Observed, Rollout
+from controller.rollout import (
+    Cause,
+    Decision,
+    Kind,
+    Mode,
+    Observed,
+    OnFailure,
+    Pause,
+    PinnedModel,
+    Policy,
+    Progress,
+    Rollout,
+)
+from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
 from controller.text import bounded
-from controller.workload import answering, fault, workload
+from controller.workload import Fault, answering, certain_failure, fault, workload
 
 log = logging.getLogger(__name__)
 
 BLOCKED_DELAY = 60.0  # seconds; what is in the way is no child of ours, so no event tells when it is gone
+
+CONTESTED_WINDOW = timedelta(minutes=10)
+CONTESTED_TIMES = 3  # in that window; whoever changes a template more often than that is not fought
 
 Key = tuple[str, str]
 """Namespace and name of a ModelDeployment."""
@@ -37,16 +53,22 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """The Deployment and its ReplicaSets, or those that a Deployment of this name has left behind."""
+    """The Deployment, its ReplicaSets and its pods, or the ReplicaSets that a Deployment of this name has left behind."""
 
     deployment: Object | None = None
     replica_sets: tuple[Object, ...] = ()
+    trouble: Fault | None = None
+    """What the pods of the live template say, while they are not all ready."""
     name_taken: bool = False
     """A Deployment of that name is there, and is somebody else's."""
 
     @property
     def rollout(self) -> Rollout | None:
-        return deployments.read_rollout(self.deployment) if self.deployment else None
+        known = deployments.read_rollout(self.deployment) if self.deployment else None
+        if known is None:
+            return None
+        marks = [each.failed for each in self.remembered if each.number == known.number and each.failed is not None]
+        return replace(known, failed=marks[0] if marks else None)
 
     @property
     def remembered(self) -> tuple[Rollout, ...]:
@@ -56,11 +78,23 @@ class Live:
 class Reconciler:
     """Brings ModelDeployments to what they ask for, one at a time."""
 
-    def __init__(self, cluster: Cluster, registry: Registry, store: Store, pods: PodSettings) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        registry: Registry,
+        store: Store,
+        pods: PodSettings,
+        rollouts: RolloutDefaults,
+        server_update: ServerUpdate,
+    ) -> None:
         self._cluster = cluster
         self._resolver = Resolver(registry, store)
         self._pods = pods
+        self._rollouts = rollouts
+        self._server_update = server_update
         self._children = Children(cluster)
+        self._reverted: dict[Key, list[datetime]] = {}
+        self._updating: set[Key] = set()
         self.followed: dict[Key, ModelReference] = {}
         """The references of the resources that are there: what the poll of the registry asks for."""
 
@@ -68,22 +102,27 @@ class Reconciler:
         """One pass over one resource; seconds until the next, or None where an event will tell."""
         body = await self._cluster.get("ModelDeployment", *key)
         if body is None or body["metadata"].get("deletionTimestamp"):
-            self.followed.pop(key, None)  # its children go with it: they are owned
+            self._forget(key)  # its children go with it: they are owned
             return None
         try:
             resource = read_resource(body)
         except ValidationError as error:
             await self._tell_unsupported(body, error)
             return None
+        if resource.disabled:
+            self._forget(key)
+            await self._only_tell(resource)
+            return None
         self.followed[key] = resource.spec.model
 
         found = await self._resolver.resolve(resource.spec.model)  # first: it may take a while, and what is live is to be fresh
         live = await self._observe(resource.owner)
         resolution = self._resolver.from_memory(resource, live.remembered, found)
-        decision = rollout.decide(_observed(resource, live, resolution))
+        observed = self._observed(key, resource, live, resolution)
+        decision = rollout.decide(observed)
         blocked: ReconcileError | None = None
         try:
-            live = await self._act(resource, live, decision)
+            live = await self._act(key, resource, live, decision)
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
         try:
@@ -91,29 +130,89 @@ class Reconciler:
         except (Stalling, ApiError) as error:
             blocked = blocked or _blocked(error)
 
-        outcome = await self._outcome(resource, live, resolution, decision, blocked)
+        outcome = _outcome(resource, live, resolution, decision, blocked)
         await self._tell(resource, outcome)
-        delays = [error.delay for error in (resolution.unresolved, blocked) if isinstance(error, Waiting)]
-        return min(delays) if delays else (BLOCKED_DELAY if blocked is not None else None)
+        return _next_look(resolution, decision, blocked, outcome)
+
+    def _forget(self, key: Key) -> None:
+        self.followed.pop(key, None)
+        self._reverted.pop(key, None)
+        self._updating.discard(key)
+
+    async def _only_tell(self, resource: Resource) -> None:
+        """A person wants nothing to be touched: look, and say so."""
+        live = await self._observe(resource.owner)
+        current = live.rollout
+        decision = Decision(kind=Kind.KEEP, model=current.model if current else None, pause=Pause.DISABLED)
+        await self._tell(resource, _outcome(resource, live, Resolution(), decision, None))
 
     async def _observe(self, owner: Owner) -> Live:
         deployment = await self._cluster.get("Deployment", owner.namespace, owner.name)
         if deployment is not None and not owned(deployment, owner.uid):
             return Live(name_taken=True)
         replica_sets = await self._cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
-        if deployment is not None:
-            replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
-        return Live(deployment=deployment, replica_sets=tuple(replica_sets))
+        if deployment is None:
+            return Live(replica_sets=tuple(replica_sets))
+        replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
+        current = deployments.read_rollout(deployment)
+        trouble = None
+        if current is not None and not workload(deployment).complete:
+            trouble = fault(await self._cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
+        return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=trouble)
 
-    async def _act(self, resource: Resource, live: Live, decision: Decision) -> Live:
+    def _observed(self, key: Key, resource: Resource, live: Live, resolution: Resolution) -> Observed:
+        before, current = resource.before, live.rollout
+        held = before.hold if before.hold is not None and before.hold.by == "Person" else None
+        if held is not None and (held.request, held.retry) != (resource.word.request, resource.word.retry):
+            held = None
+        return Observed(
+            word=resource.word,
+            inputs=deployments.inputs(resource.spec),
+            now=_now(),
+            target=resolution.target,
+            live=current,
+            remembered=live.remembered,
+            last_served=status.pinned(before, before.serving.digest) if before.serving else None,
+            last_hold=status.pinned(before, held.digest) if held else None,
+            quarantined=status.quarantined(before),
+            policy=self._policy(resource),
+            progress=_progress(resource, live),
+            update_to=self._update_to(key, live),
+        )
+
+    def _policy(self, resource: Resource) -> Policy:
+        said = resource.spec.rollout or RolloutSettings()
+        return Policy(
+            mode=Mode(said.mode or self._rollouts.mode),
+            on_failure=OnFailure(said.on_failure or self._rollouts.on_failure),
+            approved=resource.approved,
+        )
+
+    def _update_to(self, key: Key, live: Live) -> str:
+        """The present server image, where running pods are to be moved to it and not too many others are on their way."""
+        current = live.rollout
+        if current is None or self._server_update.policy != "Rolling":
+            return ""
+        if current.image == self._pods.image:
+            if live.deployment is not None and workload(live.deployment).complete:
+                self._updating.discard(key)
+            return ""
+        turn = key in self._updating or len(self._updating) < self._server_update.max_concurrent
+        return self._pods.image if turn else ""
+
+    async def _act(self, key: Key, resource: Resource, live: Live, decision: Decision) -> Live:
         """Carry the decision out; what is live then."""
         owner, spec, model = resource.owner, resource.spec, decision.model
+        if decision.kind in (Kind.KEEP, Kind.RECORD):
+            live = await self._clear_mark(resource, live)
         if model is None or decision.kind in (Kind.WAIT, Kind.KEEP):
             return live
         if decision.kind is Kind.RECORD and live.deployment is not None:
             remembered = deployments.word_annotations(resource.word, decision.held_inputs)
             operations = deployments.annotation_patch(live.deployment, remembered)
             return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
+        if decision.kind is Kind.RESTORE and live.deployment is not None:
+            return await self._restore(key, live, live.deployment, decision, model)
 
         if live.name_taken:
             raise name_conflict("Deployment", owner)
@@ -127,36 +226,60 @@ class Reconciler:
         )
         template = deployments.pod_template(owner, spec, model, decision.number, self._pods)
         if live.deployment is None:
-            body = deployments.deployment(owner, spec, template, annotations)
+            said = spec.rollout or RolloutSettings()
+            deadline = said.progress_deadline_seconds or self._rollouts.progress_deadline_seconds
+            body = deployments.deployment(owner, spec, template, annotations, deadline)
             return Live(deployment=await self._cluster.create("Deployment", body))
+        if decision.cause is Cause.SERVER_UPDATE:
+            self._updating.add(key)
         operations = deployments.template_patch(live.deployment, template, annotations)
-        return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
+        return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations), trouble=None)
 
-    async def _outcome(
-        self, resource: Resource, live: Live, resolution: Resolution, decision: Decision, blocked: ReconcileError | None
-    ) -> Outcome:
-        owner = resource.owner
-        pods = workload(live.deployment) if live.deployment else None
+    async def _restore(self, key: Key, live: Live, deployment: Object, decision: Decision, model: PinnedModel) -> Live:
+        """Put the template of an earlier ReplicaSet back. The mark first: a crash in between is then no person's undo."""
+        if decision.cause is Cause.EDIT_REVERTED:
+            self._note_edit(key, deployment)
+        else:
+            await self._resolver.have_in_store(model)
         current = live.rollout
-        trouble = None
-        if pods is not None and current is not None and not pods.complete:
-            trouble = fault(await self._cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
-        return Outcome(
-            owner=owner,
-            spec=resource.spec,
-            generation=resource.generation,
-            word=resource.word,
-            now=datetime.now(UTC).replace(microsecond=0),
-            decision=decision,
-            asked=resolution.asked,
-            unresolved=resolution.unresolved,
-            refusal=resolution.refusal,
-            blocked=blocked,
-            live=current,
-            workload=pods,
-            answering=answering(live.replica_sets),
-            fault=trouble,
-        )
+        if decision.cause is Cause.ROLLED_BACK and current is not None:
+            for replica_set in deployments.of_rollout(live.replica_sets, current.number)[-1:]:
+                marked = await self._cluster.patch(
+                    "ReplicaSet", replica_set, deployments.mark_patch(replica_set, decision.failed)
+                )
+                others = (each for each in live.replica_sets if each["metadata"]["uid"] != marked["metadata"]["uid"])
+                live = replace(live, replica_sets=(*others, marked))
+        first, *_ = deployments.of_rollout(live.replica_sets, decision.number)
+        operations = deployments.restore_patch(deployment, first, held=decision.held)
+        return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
+
+    def _note_edit(self, key: Key, deployment: Object) -> None:
+        """Whoever keeps changing the template is told of, not fought."""
+        now = _now()
+        times = [time for time in self._reverted.get(key, []) if now - time < CONTESTED_WINDOW]
+        if len(times) >= CONTESTED_TIMES:
+            self._reverted[key] = times
+            who = deployments.editor(deployment) or "somebody"
+            raise Waiting(
+                "TemplateContested",
+                f"{bounded(who, 100)} keeps changing the Deployment's pod template; it was put back {len(times)} times in"
+                f" {CONTESTED_WINDOW.seconds // 60} minutes and is now left alone for a while. Keep it from doing so;"
+                " what pods should be like belongs into the ModelDeployment's spec",
+                delay=120,
+            )
+        self._reverted[key] = [*times, now]
+
+    async def _clear_mark(self, resource: Resource, live: Live) -> Live:
+        """What failed once and serves now is no failure any more."""
+        current = live.rollout
+        if current is None or current.failed is None or not _progress(resource, live).completed:
+            return live
+        for replica_set in deployments.of_rollout(live.replica_sets, current.number):
+            if deployments.FAILED in (replica_set["metadata"].get("annotations") or {}):
+                cleared = await self._cluster.patch("ReplicaSet", replica_set, deployments.mark_patch(replica_set, None))
+                others = (each for each in live.replica_sets if each["metadata"]["uid"] != cleared["metadata"]["uid"])
+                live = replace(live, replica_sets=(*others, cleared))
+        return live
 
     async def _tell(self, resource: Resource, outcome: Outcome) -> None:
         """The one exit: status where it differs, and events for what changed."""
@@ -174,8 +297,7 @@ class Reconciler:
         mistakes = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
         message = bounded(f"this version of the operator does not understand the spec: {mistakes}", 1000)
         before = read_status(body)
-        now = datetime.now(UTC).replace(microsecond=0)
-        after = status.unsupported(before, int(body["metadata"]["generation"]), now, message)
+        after = status.unsupported(before, int(body["metadata"]["generation"]), _now(), message)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
         if written != body.get("status"):
             await self._cluster.replace_status("ModelDeployment", {**body, "status": written})
@@ -190,20 +312,58 @@ def _blocked(error: ReconcileError | ApiError) -> ReconcileError:
     return Waiting("WriteRefused", f"the API server refuses a write: {bounded(error.message, 500)}", BLOCKED_DELAY)
 
 
-def _observed(resource: Resource, live: Live, resolution: Resolution) -> Observed:
-    before = resource.before
-    held = before.hold
-    if held is not None and (held.request, held.retry) != (resource.word.request, resource.word.retry):
-        held = None
-    return Observed(
-        word=resource.word,
-        inputs=deployments.inputs(resource.spec),
-        target=resolution.target,
-        live=live.rollout,
-        remembered=live.remembered,
-        last_served=status.pinned(before, before.serving.digest) if before.serving else None,
-        last_hold=status.pinned(before, held.digest) if held else None,
+def _progress(resource: Resource, live: Live) -> Progress:
+    """How far the live template has come."""
+    current, serving = live.rollout, resource.before.serving
+    if live.deployment is None or current is None:
+        return Progress()
+    pods = workload(live.deployment)
+    answers = frozenset(each.number for each in answering(live.replica_sets))
+    served = serving is not None and (serving.rollout or current.number) == current.number and is_of(serving, current)
+    return Progress(
+        completed=pods.complete or served or answers == {current.number},
+        failure=certain_failure(pods, live.trouble, current, _now()),
+        answering=answers,
+        paused=bool(live.deployment["spec"].get("paused")),
+        edited=deployments.edited(live.deployment, live.replica_sets),
     )
+
+
+def _outcome(
+    resource: Resource, live: Live, resolution: Resolution, decision: Decision, blocked: ReconcileError | None
+) -> Outcome:
+    current = live.rollout
+    return Outcome(
+        owner=resource.owner,
+        spec=resource.spec,
+        generation=resource.generation,
+        word=resource.word,
+        now=_now(),
+        decision=decision,
+        asked=resolution.asked,
+        unresolved=resolution.unresolved,
+        refusal=resolution.refusal,
+        blocked=blocked,
+        live=current,
+        remembered=live.remembered,
+        workload=workload(live.deployment) if live.deployment else None,
+        answering=answering(live.replica_sets),
+        fault=live.trouble,
+    )
+
+
+def _next_look(resolution: Resolution, decision: Decision, blocked: ReconcileError | None, outcome: Outcome) -> float | None:
+    """Seconds until what no event tells may have changed."""
+    delays = [error.delay for error in (resolution.unresolved, blocked) if isinstance(error, Waiting)]
+    if blocked is not None and not delays:
+        delays.append(BLOCKED_DELAY)
+    if decision.failed is not None and not decision.failed.by_version and decision.kind is Kind.KEEP:
+        delays.append(max(1.0, (decision.failed.next_attempt - outcome.now).total_seconds()))
+    return min(delays, default=None)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _label_selector(owner: Owner) -> str:

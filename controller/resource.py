@@ -5,7 +5,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.api import RETRY_ANNOTATION, ModelDeploymentSpec, ModelDeploymentStatus
+from controller.api import (
+    APPROVE_ANNOTATION,
+    DISABLED,
+    RECONCILE_ANNOTATION,
+    RETRY_ANNOTATION,
+    ModelDeploymentSpec,
+    ModelDeploymentStatus,
+)
 from controller.ports import Object
 from controller.resources.identity import Owner
 from controller.rollout import Word
@@ -20,19 +27,26 @@ class Resource:
     generation: int
     spec: ModelDeploymentSpec
     word: Word
+    approved: str
+    """The version that a person approved."""
+    disabled: bool
+    """A person wants nothing to be touched."""
     before: ModelDeploymentStatus
 
 
 def read_resource(body: Object) -> Resource:
     """A ModelDeployment from what the API server answered. Raises ValidationError where the CRD knows more than this code."""
     metadata: dict[str, Any] = body["metadata"]
+    annotations: dict[str, str] = metadata.get("annotations") or {}
     spec = ModelDeploymentSpec.model_validate(body["spec"])
     return Resource(
         body=body,
         owner=Owner(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]),
         generation=int(metadata["generation"]),
         spec=spec,
-        word=Word(request=spec.model.label, retry=(metadata.get("annotations") or {}).get(RETRY_ANNOTATION, "")),
+        word=Word(request=spec.model.label, retry=annotations.get(RETRY_ANNOTATION, "")),
+        approved=annotations.get(APPROVE_ANNOTATION, ""),
+        disabled=annotations.get(RECONCILE_ANNOTATION) == DISABLED,
         before=read_status(body),
     )
 

@@ -5,7 +5,7 @@ The chart writes it; `python -m controller` refuses to start on a key that it do
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
@@ -34,6 +34,26 @@ class RegistrySettings(_Settings):
     """Base address of the MLflow server, such as http://mlflow.mlflow.svc:5000."""
 
 
+class RolloutDefaults(_Settings):
+    """What holds for a resource whose `spec.rollout` does not say."""
+
+    mode: Literal["Automatic", "Manual", "Paused"] = "Automatic"
+    """Whether another version is rolled out by itself, waits for a person, or is not rolled out at all."""
+    progress_deadline_seconds: int = Field(default=300, ge=30, le=7200)
+    """A rollout that makes no progress for so long has failed."""
+    on_failure: Literal["RollBack", "Hold"] = "RollBack"
+    """Whether a failed rollout is taken back."""
+
+
+class ServerUpdate(_Settings):
+    """What becomes of running pods when the operator brings another server image."""
+
+    policy: Literal["OnNextRollout", "Rolling"] = "OnNextRollout"
+    """OnNextRollout: nothing, until their next rollout. Rolling: they are moved to it."""
+    max_concurrent: int = Field(default=2, ge=1)
+    """With Rolling: how many resources at once."""
+
+
 class Settings(_Settings):
     """Everything that the operator is told."""
 
@@ -56,6 +76,10 @@ class Settings(_Settings):
         "limits": {"cpu": "2", "memory": "1Gi"},
     }
     """Resources of a serving pod whose spec sets none."""
+    default_rollout: RolloutDefaults = RolloutDefaults()
+    """What holds where `spec.rollout` does not say."""
+    server_update: ServerUpdate = ServerUpdate()
+    """What becomes of running pods when the server image is another one."""
     store_dir: Path = Path("/store")
     """Directory of the artifact store."""
     store_url: str

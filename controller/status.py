@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Literal
 
 from controller import api
-from controller.api import HistoryEntry, Hold, ModelDeploymentStatus, ServingModel
+from controller.api import HistoryEntry, Hold, ModelDeploymentStatus, QuarantinedVersion, ServingModel
 from controller.conditions import REGISTRY_AWAY, Outcome, as_known_before, condition, conditions, held_message, is_of
 from controller.resources.service import url
-from controller.rollout import Cause, Decision, Kind, PinnedModel, Rollout, Word
+from controller.rollout import Cause, Decision, Failure, Kind, PinnedModel, Quarantined, Rollout, Word
 
 _ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
 
@@ -40,6 +40,7 @@ def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploym
         serving=serving,
         target=None if settled else asked,
         hold=_hold(outcome, before),
+        quarantined=_quarantined(outcome, before),
         history=_history(outcome, before),
         replicas=pods.total if pods else 0,
         ready_replicas=pods.ready if pods else 0,
@@ -56,7 +57,9 @@ def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelD
     if decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
         was = f", after version {before.serving.version}" if before.serving else ""
         told.append(Announcement("Normal", "RolloutStarted", f"{change_cause(decision, outcome.word)}{was}"))
-    if after.hold is not None and (before.hold is None or before.hold.since != after.hold.since):
+    if decision.kind is Kind.RESTORE:
+        told.append(_restored(outcome))
+    if after.hold is not None and after.hold.by == "Person" and (before.hold is None or before.hold.since != after.hold.since):
         told.append(Announcement("Normal", "HeldByPerson", held_message(outcome)))
     if after.hold is None and before.hold is not None:
         told.append(Announcement("Normal", "HoldEnded", f"version {before.hold.version} is no longer held"))
@@ -72,11 +75,28 @@ def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelD
     return list(dict.fromkeys(told))
 
 
+def _restored(outcome: Outcome) -> Announcement:
+    """What was put back, and why."""
+    decision = outcome.decision
+    model = decision.model.label if decision.model is not None else "the model"
+    if decision.cause is Cause.EDIT_REVERTED:
+        told = (
+            "somebody changed the Deployment's pod template by hand; it was put back. Change the ModelDeployment's spec instead"
+        )
+        return Announcement("Warning", "EditReverted", told)
+    if decision.failed is not None and decision.failed_model is not None:
+        why = f"{decision.failed.reason}: {decision.failed.message}"
+        return Announcement("Warning", "RolledBack", f"{decision.failed_model.label} failed and is taken back to {model}: {why}")
+    return Announcement("Normal", "RolloutStarted", f"{model}, tried again after the cluster let it fail")
+
+
 def change_cause(decision: Decision, word: Word) -> str:
     """A line of `kubectl rollout history`."""
     model = decision.model
     if model is None:
         return ""
+    if decision.cause is Cause.SERVER_UPDATE:
+        return f"{model.label}, another server image"
     if decision.held:
         return f"{model.label}, as a person chose; other settings changed"
     if decision.cause is Cause.SPEC_CHANGED:
@@ -134,6 +154,7 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         size_bytes=model.size_bytes,
         image=answers.image,
         verified=model.verified,
+        rollout=answers.number,
         since=outcome.now,
     )
     same = before.serving is not None and is_of(before.serving, answers)
@@ -149,7 +170,7 @@ def _still_answering(outcome: Outcome, before: ModelDeploymentStatus) -> Serving
 def _hold(outcome: Outcome, before: ModelDeploymentStatus) -> Hold | None:
     model = outcome.decision.model
     if not outcome.decision.held or model is None:
-        return None
+        return _operator_hold(outcome)
     earlier = before.hold
     word = outcome.live.word if outcome.live is not None else outcome.word  # of the moment in which it was chosen
     same = earlier is not None and (earlier.digest, earlier.request, earlier.retry) == (model.digest, word.request, word.retry)
@@ -161,6 +182,65 @@ def _hold(outcome: Outcome, before: ModelDeploymentStatus) -> Hold | None:
         request=word.request,
         retry=word.retry,
         since=earlier.since if same and earlier is not None else outcome.now,
+    )
+
+
+def _operator_hold(outcome: Outcome) -> Hold | None:
+    decision, failed = outcome.decision, outcome.decision.failed
+    if failed is None or decision.model is None:
+        return None
+    return Hold(
+        by="Operator",
+        reason=failed.reason,
+        version=decision.model.version,
+        digest=decision.model.digest,
+        request=outcome.word.request,
+        retry=outcome.word.retry,
+        since=failed.at,
+    )
+
+
+def _quarantined(outcome: Outcome, before: ModelDeploymentStatus) -> list[QuarantinedVersion]:
+    """What failed and is not tried again by itself; what ReplicaSets remember counts, the status for those that are gone."""
+    marked = [
+        QuarantinedVersion(
+            name=each.model.name,
+            version=each.model.version,
+            digest=each.model.digest,
+            registry=each.model.registry,
+            reason=each.failed.reason,
+            message=each.failed.message,
+            time=each.failed.at,
+            rollout=each.number,
+            inputs=each.inputs,
+            retry=each.failed.retry,
+        )
+        for each in outcome.remembered
+        if each.failed is not None and each.failed.by_version
+    ]
+    remembered = {each.number for each in outcome.remembered}
+    gone = [entry for entry in before.quarantined if entry.rollout not in remembered]
+    standing = [entry for entry in (*marked, *gone) if entry.retry == outcome.word.retry]
+    return sorted(standing, key=lambda entry: entry.rollout, reverse=True)[: api.QUARANTINE_LIMIT]
+
+
+def quarantined(before: ModelDeploymentStatus) -> tuple[Quarantined, ...]:
+    """What the status remembers of failed versions."""
+    return tuple(
+        Quarantined(
+            model=PinnedModel(
+                name=entry.name,
+                version=entry.version,
+                digest=entry.digest,
+                run_id="",
+                registry=entry.registry,
+                size_bytes=0,
+                verified="",
+            ),
+            inputs=entry.inputs,
+            failure=Failure(reason=entry.reason, message=entry.message, by_version=True, at=entry.time, retry=entry.retry),
+        )
+        for entry in before.quarantined
     )
 
 
@@ -179,6 +259,10 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         cause: str = Cause.CREATED
     elif history[0].rollout == live.number:
         cause = Cause.RESTART
+    elif decision.kind is Kind.RESTORE and decision.cause is not None:
+        cause = decision.cause
+    elif live.number < history[0].rollout and _failed(outcome, history[0].rollout):
+        cause = Cause.ROLLED_BACK
     elif decision.undone is not None and decision.kind is not Kind.REPLACE:
         cause = Cause.UNDO
     else:
@@ -202,9 +286,19 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     return [entry, *history][: api.HISTORY_LIMIT]
 
 
+def _failed(outcome: Outcome, number: int) -> bool:
+    return any(each.number == number and each.failed is not None for each in outcome.remembered)
+
+
 def _history_message(cause: str, live: Rollout) -> str:
     if cause == Cause.UNDO:
         return f"{live.model.label}, by kubectl rollout undo"
+    if cause == Cause.ROLLED_BACK:
+        return f"{live.model.label}, by the operator: the rollout after it failed"
+    if cause == Cause.EDIT_REVERTED:
+        return f"{live.model.label}, an edit by hand was put back"
+    if cause == Cause.SERVER_UPDATE:
+        return f"{live.model.label}, another server image"
     if cause == Cause.SPEC_CHANGED:
         return f"{live.model.label}, settings changed"
     if cause == Cause.RESTART:

@@ -3,15 +3,18 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from controller.resources.deployment import ROLLOUT, read_rollout
-from controller.rollout import Rollout
+from controller.rollout import Failure, Rollout
 from controller.text import bounded
 
 Object = dict[str, Any]
 
 EXIT_MODEL_AT_FAULT = 65  # what a pod exits with when its model, not the cluster, is the reason (EX_DATAERR)
+EXIT_DISK_FULL = 74  # likewise, when its disk took no more (EX_IOERR)
+CERTAIN_RESTARTS = 3  # of a pod that never became ready: no accident any more
 EXIT_STORE_UNAVAILABLE = 69  # likewise, when it could not fetch its model (EX_UNAVAILABLE)
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -47,6 +50,22 @@ class Fault:
     message: str
     by_model: bool
     """The model version is the cause: no retry of the same helps."""
+
+
+def certain_failure(pods: Workload, trouble: Fault | None, live: Rollout, now: datetime) -> Failure | None:
+    """The first certain sign that a rollout will not come about: what the version did, or that its time is up."""
+    if pods.complete or not pods.seen:
+        return None
+    if trouble is not None and trouble.by_model:
+        return Failure(reason=trouble.reason, message=trouble.message, by_version=True, at=now)
+    if not pods.deadline_exceeded:
+        return None
+    if pods.failure:
+        return Failure(reason="PodsNotCreated", message=f"no pod can be created: {pods.failure}", by_version=False, at=now)
+    if trouble is not None:
+        return Failure(reason=trouble.reason, message=trouble.message, by_version=False, at=now)
+    message = f"its pods run but did not become ready in time ({pods.updated} new ones, {pods.available} of all are ready)"
+    return Failure(reason="ProgressDeadlineExceeded", message=message, by_version=True, at=now)
 
 
 def workload(deployment: Object) -> Workload:
@@ -100,7 +119,10 @@ def _pod_faults(pod: Object) -> Iterator[Fault]:
     status: Object = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         ended = (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get("terminated")
-        if ended is not None and (said := _exit_fault(container["name"], ended)) is not None:
+        if (
+            ended is not None
+            and (said := _exit_fault(container["name"], ended, int(container.get("restartCount", 0)))) is not None
+        ):
             yield said
         waiting: Object = (container.get("state") or {}).get("waiting") or {}
         message = bounded(str(waiting.get("message", "")), 300)
@@ -115,7 +137,7 @@ def _pod_faults(pod: Object) -> Iterator[Fault]:
             yield Fault(reason="Unschedulable", message=f"no node has room for the pod: {message}", by_model=False)
 
 
-def _exit_fault(container: str, ended: Object) -> Fault | None:
+def _exit_fault(container: str, ended: Object, restarts: int) -> Fault | None:
     if ended.get("reason") == "OOMKilled":
         if container != "server":
             return Fault(reason="PodCrashed", message=f"container {container} needed more memory than its limit", by_model=False)
@@ -130,6 +152,9 @@ def _exit_fault(container: str, ended: Object) -> Fault | None:
     if code == EXIT_STORE_UNAVAILABLE:
         return Fault(reason="StoreUnavailable", message=message or "the pod could not fetch its model", by_model=False)
     told = message or "see `kubectl logs` of the pod, with --previous"
+    if container == "server" and code != EXIT_DISK_FULL and restarts >= CERTAIN_RESTARTS:
+        message = f"the server ended with code {code}, {restarts} times in a row: {told}"
+        return Fault(reason="CrashLoop", message=message, by_model=True)
     return Fault(reason="PodCrashed", message=f"container {container} ended with code {code}: {told}", by_model=False)
 
 

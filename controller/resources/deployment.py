@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from controller.api import GROUP, HISTORY_LIMIT, VERSION_LABEL, ModelDeploymentSpec
+from controller.api import GROUP, HISTORY_LIMIT, MANAGED_BY, VERSION_LABEL, ModelDeploymentSpec
 from controller.resources.identity import Owner, labels, metadata, selector
-from controller.rollout import PinnedModel, Rollout, Word
+from controller.rollout import Failure, PinnedModel, Rollout, Word
 
 Object = dict[str, Any]
 
@@ -22,8 +24,6 @@ PRE_STOP_SECONDS = 5
 DRAIN_SECONDS = 5
 REQUEST_TIMEOUT_SECONDS = 30
 GRACE_SECONDS = PRE_STOP_SECONDS + DRAIN_SECONDS + REQUEST_TIMEOUT_SECONDS + 20
-
-PROGRESS_DEADLINE_SECONDS = 300
 
 # On the pod template, and so on every ReplicaSet that was ever made from it.
 ROLLOUT = f"{GROUP}/rollout"
@@ -44,6 +44,10 @@ HELD = f"{GROUP}/held"
 CAUSE = f"{GROUP}/cause"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 REVISION = "deployment.kubernetes.io/revision"
+
+# On a ReplicaSet alone, whose rollout was taken back. Never on the Deployment, which would copy it to the next one.
+FAILED = f"{GROUP}/failed"
+HASH_LABEL = "pod-template-hash"  # what the Deployment controller adds to the template of a ReplicaSet
 
 _SECURITY_CONTEXT = {
     "allowPrivilegeEscalation": False,
@@ -79,7 +83,9 @@ def initial_replicas(spec: ModelDeploymentSpec) -> int:
     return DEFAULT_REPLICAS if spec.replicas is None else spec.replicas
 
 
-def deployment(owner: Owner, spec: ModelDeploymentSpec, template: Object, annotations: dict[str, str]) -> Object:
+def deployment(
+    owner: Owner, spec: ModelDeploymentSpec, template: Object, annotations: dict[str, str], deadline_seconds: int
+) -> Object:
     """A Deployment for its creation; later only its template is replaced, as a whole."""
     return {
         "apiVersion": "apps/v1",
@@ -90,7 +96,7 @@ def deployment(owner: Owner, spec: ModelDeploymentSpec, template: Object, annota
             "selector": {"matchLabels": selector(owner)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
             "revisionHistoryLimit": HISTORY_LIMIT,
-            "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
+            "progressDeadlineSeconds": deadline_seconds,
             "template": template,
         },
     }
@@ -217,9 +223,104 @@ def read_rollout(of: Object) -> Rollout | None:
             cause=said.get(CAUSE, ""),
             image=template["spec"]["containers"][0]["image"],
             revision=int(said.get(REVISION, "0")),
+            failed=_read_failure(said.get(FAILED, "")),
         )
     except (KeyError, ValueError, IndexError):
         return None
+
+
+def _read_failure(text: str) -> Failure | None:
+    """A mark as `failure_mark` wrote it; what anybody else wrote there is none."""
+    try:
+        said = json.loads(text)
+        return Failure(
+            reason=str(said["reason"]),
+            message=str(said["message"]),
+            by_version=bool(said["byVersion"]),
+            at=datetime.fromisoformat(said["at"]),
+            retry=str(said["retry"]),
+            back_to=int(said["backTo"]),
+            attempts=int(said["attempts"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def failure_mark(failure: Failure) -> dict[str, str]:
+    """The annotation of a ReplicaSet whose rollout failed."""
+    said = {
+        "reason": failure.reason,
+        "message": failure.message,
+        "byVersion": failure.by_version,
+        "at": failure.at.isoformat(),
+        "retry": failure.retry,
+        "backTo": failure.back_to,
+        "attempts": failure.attempts,
+    }
+    return {FAILED: json.dumps(said)}
+
+
+def mark_patch(replica_set: Object, failure: Failure | None) -> list[Object]:
+    """The operations that mark a ReplicaSet, or take the mark away."""
+    others = {key: value for key, value in (replica_set["metadata"].get("annotations") or {}).items() if key != FAILED}
+    marked = {**others, **(failure_mark(failure) if failure is not None else {})}
+    return [{"op": "add", "path": "/metadata/annotations", "value": marked}]
+
+
+def of_rollout(replica_sets: Sequence[Object], number: int) -> list[Object]:
+    """The ReplicaSets with a template of that rollout, the first that was made in front: the others are restarts and edits."""
+    found = [each for each in replica_sets if (known := read_rollout(each)) is not None and known.number == number]
+    return sorted(found, key=lambda each: (str(each["metadata"].get("creationTimestamp", "")), _revision(each)))
+
+
+def restore_patch(live: Object, replica_set: Object, *, held: bool) -> list[Object]:
+    """The operations that put a ReplicaSet's template back, as `kubectl rollout undo` does, and the word that went with it."""
+    template = replica_set["spec"]["template"]
+    metadata = template["metadata"]
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH_LABEL}
+    said: dict[str, str] = replica_set["metadata"].get("annotations") or {}
+    ours = {key: said.get(key, "") for key in (REQUEST, RETRY, INPUTS, CAUSE, CHANGE_CAUSE)}
+    ours[HELD] = said.get(HELD, "") if held else ""
+    return template_patch(live, {**template, "metadata": {**metadata, "labels": labels}}, ours)
+
+
+def edited(live: Object, replica_sets: Sequence[Object]) -> bool:
+    """Whether somebody changed in the live template what we had written there.
+
+    The first ReplicaSet of a rollout has the template as the API server took it from us, defaults and other programs'
+    changes included. What somebody has added since is theirs: a sidecar, a variable, `rollout restart`'s annotation.
+    """
+    known = read_rollout(live)
+    first = of_rollout(replica_sets, known.number)[:1] if known is not None else []
+    return any(not _keeps(live["spec"]["template"], each["spec"]["template"]) for each in first)
+
+
+def editor(live: Object) -> str:
+    """Who wrote the template last, apart from us, as the API server's books say; empty where they do not."""
+    writers = [
+        entry
+        for entry in live["metadata"].get("managedFields") or []
+        if "f:template" in entry.get("fieldsV1", {}).get("f:spec", {}) and entry.get("manager") != MANAGED_BY
+    ]
+    last = max(writers, key=lambda entry: str(entry.get("time", "")), default=None)
+    return "" if last is None else str(last.get("manager", ""))
+
+
+def _keeps(live: object, written: object) -> bool:
+    """Whether `live` still says everything that `written` says; of a list of named things, each by its name."""
+    if isinstance(written, dict) and isinstance(live, dict):
+        return all(key == HASH_LABEL or (key in live and _keeps(live[key], value)) for key, value in written.items())
+    if isinstance(written, list) and isinstance(live, list):
+        if all(isinstance(item, dict) and "name" in item for item in [*written, *live]):
+            by_name = {item["name"]: item for item in live}
+            return all(item["name"] in by_name and _keeps(by_name[item["name"]], item) for item in written)
+        return live == written
+    return live == written
+
+
+def _revision(of: Object) -> int:
+    text = (of["metadata"].get("annotations") or {}).get(REVISION, "0")
+    return int(text) if text.isdigit() else 0
 
 
 def template_patch(live: Object, template: Object, annotations: dict[str, str]) -> list[Object]:
@@ -229,5 +330,6 @@ def template_patch(live: Object, template: Object, annotations: dict[str, str]) 
 
 def annotation_patch(live: Object, annotations: dict[str, str]) -> list[Object]:
     """The operations that set our annotations beside those of others."""
-    merged = {**(live["metadata"].get("annotations") or {}), **annotations}
+    others = {key: value for key, value in (live["metadata"].get("annotations") or {}).items() if key != FAILED}
+    merged = {**others, **annotations}
     return [{"op": "add", "path": "/metadata/annotations", "value": merged}]

@@ -1,10 +1,12 @@
 """A value of each kind, with what a test is about as keyword."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from controller.resources.deployment import PodSettings
 from controller.rollout import Observed, PinnedModel, Rollout, Word
 
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHAMPION = Word(request="fraud@champion")
 
 
@@ -40,7 +42,7 @@ def rollout(number: int, version: int, **changes: Any) -> Rollout:
 
 
 def observed(**changes: Any) -> Observed:
-    values: dict[str, Any] = {"word": CHAMPION, "inputs": "as-before", "target": model(1), "live": None}
+    values: dict[str, Any] = {"word": CHAMPION, "inputs": "as-before", "now": NOW, "target": model(1), "live": None}
     return Observed(**{**values, **changes})
 
 

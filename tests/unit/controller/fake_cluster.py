@@ -134,7 +134,8 @@ class FakeCluster:
                 },
             )
             current = self.objects["ReplicaSet", "team", current["metadata"]["name"]]
-        current["metadata"]["annotations"] = dict(annotations)
+        # As the real one: what the Deployment says is copied, what only the ReplicaSet says stays.
+        current["metadata"]["annotations"] = {**(current["metadata"].get("annotations") or {}), **annotations}
         wanted = live["spec"]["replicas"]
         for each in self.replica_sets(name):
             if each is current:

@@ -22,7 +22,7 @@ def template(**fields: Any) -> dict[str, Any]:
 def test_a_rollout_is_read_back_as_it_was_written() -> None:
     word = Word(request="fraud@champion", retry="x")
     annotations = deployments.rollout_annotations(word, "hash", held=True, cause="SpecChanged", change_cause="why")
-    body = deployments.deployment(OWNER, spec(), template(), annotations)
+    body = deployments.deployment(OWNER, spec(), template(), annotations, 300)
     found = deployments.read_rollout(body)
     assert found is not None
     assert (found.number, found.model, found.word, found.inputs, found.held) == (7, model(3), word, "hash", "hash")
@@ -47,7 +47,7 @@ def test_every_container_is_restricted_and_bounded() -> None:
 
 
 def test_no_pod_is_taken_away_before_another_is_ready() -> None:
-    body = deployments.deployment(OWNER, spec(), template(), {})
+    body = deployments.deployment(OWNER, spec(), template(), {}, 300)
     assert body["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 

@@ -7,9 +7,7 @@ import pytest
 
 from controller import store as store_module
 from controller.cluster import ApiError
-from controller.reconcile import Reconciler
 from controller.registry import ModelVersion
-from controller.store import Store
 from tests.unit.controller.factories import pod_settings, resource
 from tests.unit.controller.fake_registry import FakeRegistry, model_files
 from tests.unit.controller.world import KEY, World, deployed
@@ -355,8 +353,8 @@ class TestForeignChildren:
 async def test_an_operator_with_another_server_image_rolls_no_pod(world: World) -> None:
     await deployed(world)
     before = list(world.cluster.writes)
-    newer = pod_settings(image="server:2")
-    world.reconciler = Reconciler(world.cluster, world.registry, Store(world.directory, 10**6), newer)
+    world.pods = pod_settings(image="server:2")
+    world.restart()
     await world.settle()
     assert world.cluster.writes == before
 

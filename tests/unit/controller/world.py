@@ -5,6 +5,7 @@ from typing import Any
 
 from controller.api import ModelDeploymentStatus
 from controller.reconcile import Reconciler
+from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
 from tests.unit.controller.factories import pod_settings, resource
 from tests.unit.controller.fake_cluster import FakeCluster
@@ -20,11 +21,15 @@ class World:
         self.cluster = FakeCluster()
         self.registry = FakeRegistry(1, 2, 3)
         self.directory = directory
+        self.pods = pod_settings()
+        self.server_update = ServerUpdate()
         self.restart()
 
     def restart(self) -> None:
         """Another operator process on the same store."""
-        self.reconciler = Reconciler(self.cluster, self.registry, Store(self.directory, 10**6), pod_settings())
+        self.reconciler = Reconciler(
+            self.cluster, self.registry, Store(self.directory, 10**6), self.pods, RolloutDefaults(), ServerUpdate()
+        )
 
     async def settle(self, *, ready: bool = True) -> None:
         """Reconcile and let the cluster react until nothing is written any more."""
