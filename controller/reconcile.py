@@ -5,7 +5,8 @@ only where it differs. Every decision is made from fresh reads, so a second reco
 """
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
@@ -14,14 +15,14 @@ from controller import rollout, status
 from controller.api import ModelReference, RolloutSettings
 from controller.children import Children, name_conflict
 from controller.cluster import AlreadyExists, ApiError, Conflict
-from controller.conditions import Outcome, is_of
+from controller.conditions import Outcome
 from controller.errors import ReconcileError, Stalling, Waiting
+from controller.observation import Live, observe, progress
 from controller.ports import Cluster, Object, Registry
 from controller.resolution import Resolution, Resolver
 from controller.resource import Resource, read_resource, read_status
 from controller.resources import deployment as deployments
 from controller.resources.deployment import PodSettings
-from controller.resources.identity import Owner, owned, selector
 from controller.rollout import (
     Cause,
     Decision,
@@ -32,13 +33,11 @@ from controller.rollout import (
     Pause,
     PinnedModel,
     Policy,
-    Progress,
-    Rollout,
 )
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
 from controller.text import bounded
-from controller.workload import Fault, answering, certain_failure, fault, workload
+from controller.workload import answering, workload
 
 log = logging.getLogger(__name__)
 
@@ -51,28 +50,8 @@ Key = tuple[str, str]
 """Namespace and name of a ModelDeployment."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """The Deployment, its ReplicaSets and its pods, or the ReplicaSets that a Deployment of this name has left behind."""
-
-    deployment: Object | None = None
-    replica_sets: tuple[Object, ...] = ()
-    trouble: Fault | None = None
-    """What the pods of the live template say, while they are not all ready."""
-    name_taken: bool = False
-    """A Deployment of that name is there, and is somebody else's."""
-
-    @property
-    def rollout(self) -> Rollout | None:
-        known = deployments.read_rollout(self.deployment) if self.deployment else None
-        if known is None:
-            return None
-        marks = [each.failed for each in self.remembered if each.number == known.number and each.failed is not None]
-        return replace(known, failed=marks[0] if marks else None)
-
-    @property
-    def remembered(self) -> tuple[Rollout, ...]:
-        return tuple(known for each in self.replica_sets if (known := deployments.read_rollout(each)) is not None)
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Reconciler:
@@ -86,12 +65,14 @@ class Reconciler:
         pods: PodSettings,
         rollouts: RolloutDefaults,
         server_update: ServerUpdate,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._cluster = cluster
         self._resolver = Resolver(registry, store)
         self._pods = pods
         self._rollouts = rollouts
         self._server_update = server_update
+        self._clock = clock
         self._children = Children(cluster)
         self._reverted: dict[Key, list[datetime]] = {}
         self._updating: set[Key] = set()
@@ -116,7 +97,7 @@ class Reconciler:
         self.followed[key] = resource.spec.model
 
         found = await self._resolver.resolve(resource.spec.model)  # first: it may take a while, and what is live is to be fresh
-        live = await self._observe(resource.owner)
+        live = await observe(self._cluster, resource.owner)
         resolution = self._resolver.from_memory(resource, live.remembered, found)
         observed = self._observed(key, resource, live, resolution)
         decision = rollout.decide(observed)
@@ -130,9 +111,12 @@ class Reconciler:
         except (Stalling, ApiError) as error:
             blocked = blocked or _blocked(error)
 
-        outcome = _outcome(resource, live, resolution, decision, blocked)
+        outcome = _outcome(resource, live, resolution, decision, blocked, self._now())
         await self._tell(resource, outcome)
         return _next_look(resolution, decision, blocked, outcome)
+
+    def _now(self) -> datetime:
+        return self._clock().replace(microsecond=0)  # as precise as what Kubernetes keeps of a time
 
     def _forget(self, key: Key) -> None:
         self.followed.pop(key, None)
@@ -141,24 +125,10 @@ class Reconciler:
 
     async def _only_tell(self, resource: Resource) -> None:
         """A person wants nothing to be touched: look, and say so."""
-        live = await self._observe(resource.owner)
+        live = await observe(self._cluster, resource.owner)
         current = live.rollout
         decision = Decision(kind=Kind.KEEP, model=current.model if current else None, pause=Pause.DISABLED)
-        await self._tell(resource, _outcome(resource, live, Resolution(), decision, None))
-
-    async def _observe(self, owner: Owner) -> Live:
-        deployment = await self._cluster.get("Deployment", owner.namespace, owner.name)
-        if deployment is not None and not owned(deployment, owner.uid):
-            return Live(name_taken=True)
-        replica_sets = await self._cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
-        if deployment is None:
-            return Live(replica_sets=tuple(replica_sets))
-        replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
-        current = deployments.read_rollout(deployment)
-        trouble = None
-        if current is not None and not workload(deployment).complete:
-            trouble = fault(await self._cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
-        return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=trouble)
+        await self._tell(resource, _outcome(resource, live, Resolution(), decision, None, self._now()))
 
     def _observed(self, key: Key, resource: Resource, live: Live, resolution: Resolution) -> Observed:
         before, current = resource.before, live.rollout
@@ -168,7 +138,7 @@ class Reconciler:
         return Observed(
             word=resource.word,
             inputs=deployments.inputs(resource.spec),
-            now=_now(),
+            now=self._now(),
             target=resolution.target,
             live=current,
             remembered=live.remembered,
@@ -176,7 +146,7 @@ class Reconciler:
             last_hold=status.pinned(before, held.digest) if held else None,
             quarantined=status.quarantined(before),
             policy=self._policy(resource),
-            progress=_progress(resource, live),
+            progress=progress(resource, live, self._now()),
             update_to=self._update_to(key, live),
         )
 
@@ -255,7 +225,7 @@ class Reconciler:
 
     def _note_edit(self, key: Key, deployment: Object) -> None:
         """Whoever keeps changing the template is told of, not fought."""
-        now = _now()
+        now = self._now()
         times = [time for time in self._reverted.get(key, []) if now - time < CONTESTED_WINDOW]
         if len(times) >= CONTESTED_TIMES:
             self._reverted[key] = times
@@ -272,7 +242,7 @@ class Reconciler:
     async def _clear_mark(self, resource: Resource, live: Live) -> Live:
         """What failed once and serves now is no failure any more."""
         current = live.rollout
-        if current is None or current.failed is None or not _progress(resource, live).completed:
+        if current is None or current.failed is None or not progress(resource, live, self._now()).completed:
             return live
         for replica_set in deployments.of_rollout(live.replica_sets, current.number):
             if deployments.FAILED in (replica_set["metadata"].get("annotations") or {}):
@@ -297,7 +267,7 @@ class Reconciler:
         mistakes = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
         message = bounded(f"this version of the operator does not understand the spec: {mistakes}", 1000)
         before = read_status(body)
-        after = status.unsupported(before, int(body["metadata"]["generation"]), _now(), message)
+        after = status.unsupported(before, int(body["metadata"]["generation"]), self._now(), message)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
         if written != body.get("status"):
             await self._cluster.replace_status("ModelDeployment", {**body, "status": written})
@@ -312,25 +282,8 @@ def _blocked(error: ReconcileError | ApiError) -> ReconcileError:
     return Waiting("WriteRefused", f"the API server refuses a write: {bounded(error.message, 500)}", BLOCKED_DELAY)
 
 
-def _progress(resource: Resource, live: Live) -> Progress:
-    """How far the live template has come."""
-    current, serving = live.rollout, resource.before.serving
-    if live.deployment is None or current is None:
-        return Progress()
-    pods = workload(live.deployment)
-    answers = frozenset(each.number for each in answering(live.replica_sets))
-    served = serving is not None and (serving.rollout or current.number) == current.number and is_of(serving, current)
-    return Progress(
-        completed=pods.complete or served or answers == {current.number},
-        failure=certain_failure(pods, live.trouble, current, _now()),
-        answering=answers,
-        paused=bool(live.deployment["spec"].get("paused")),
-        edited=deployments.edited(live.deployment, live.replica_sets),
-    )
-
-
 def _outcome(
-    resource: Resource, live: Live, resolution: Resolution, decision: Decision, blocked: ReconcileError | None
+    resource: Resource, live: Live, resolution: Resolution, decision: Decision, blocked: ReconcileError | None, now: datetime
 ) -> Outcome:
     current = live.rollout
     return Outcome(
@@ -338,7 +291,7 @@ def _outcome(
         spec=resource.spec,
         generation=resource.generation,
         word=resource.word,
-        now=_now(),
+        now=now,
         decision=decision,
         asked=resolution.asked,
         unresolved=resolution.unresolved,
@@ -360,11 +313,3 @@ def _next_look(resolution: Resolution, decision: Decision, blocked: ReconcileErr
     if decision.failed is not None and not decision.failed.by_version and decision.kind is Kind.KEEP:
         delays.append(max(1.0, (decision.failed.next_attempt - outcome.now).total_seconds()))
     return min(delays, default=None)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-def _label_selector(owner: Owner) -> str:
-    return ",".join(f"{label}={value}" for label, value in selector(owner).items())

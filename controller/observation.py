@@ -1,0 +1,73 @@
+"""What is live: the Deployment, its ReplicaSets and its pods, read fresh for every decision."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from controller.conditions import is_of
+from controller.ports import Cluster, Object
+from controller.resource import Resource
+from controller.resources import deployment as deployments
+from controller.resources.identity import Owner, owned, selector
+from controller.rollout import Progress, Rollout
+from controller.workload import Fault, answering, certain_failure, fault, workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """The Deployment, its ReplicaSets and its pods, or the ReplicaSets that a Deployment of this name has left behind."""
+
+    deployment: Object | None = None
+    replica_sets: tuple[Object, ...] = ()
+    trouble: Fault | None = None
+    """What the pods of the live template say, while they are not all ready."""
+    name_taken: bool = False
+    """A Deployment of that name is there, and is somebody else's."""
+
+    @property
+    def rollout(self) -> Rollout | None:
+        known = deployments.read_rollout(self.deployment) if self.deployment else None
+        if known is None:
+            return None
+        marks = [each.failed for each in self.remembered if each.number == known.number and each.failed is not None]
+        return replace(known, failed=marks[0] if marks else None)
+
+    @property
+    def remembered(self) -> tuple[Rollout, ...]:
+        return tuple(known for each in self.replica_sets if (known := deployments.read_rollout(each)) is not None)
+
+
+async def observe(cluster: Cluster, owner: Owner) -> Live:
+    """What is there of a ModelDeployment's rollouts: fresh reads, never from a cache."""
+    deployment = await cluster.get("Deployment", owner.namespace, owner.name)
+    if deployment is not None and not owned(deployment, owner.uid):
+        return Live(name_taken=True)
+    replica_sets = await cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
+    if deployment is None:
+        return Live(replica_sets=tuple(replica_sets))
+    replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
+    current = deployments.read_rollout(deployment)
+    trouble = None
+    if current is not None and not workload(deployment).complete:
+        trouble = fault(await cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
+    return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=trouble)
+
+
+def progress(resource: Resource, live: Live, now: datetime) -> Progress:
+    """How far the live template has come."""
+    current, serving = live.rollout, resource.before.serving
+    if live.deployment is None or current is None:
+        return Progress()
+    pods = workload(live.deployment)
+    answers = frozenset(each.number for each in answering(live.replica_sets))
+    served = serving is not None and (serving.rollout or current.number) == current.number and is_of(serving, current)
+    return Progress(
+        completed=pods.complete or served or answers == {current.number},
+        failure=certain_failure(pods, live.trouble, current, now),
+        answering=answers,
+        paused=bool(live.deployment["spec"].get("paused")),
+        edited=deployments.edited(live.deployment, live.replica_sets),
+    )
+
+
+def _label_selector(owner: Owner) -> str:
+    return ",".join(f"{label}={value}" for label, value in selector(owner).items())
