@@ -307,8 +307,7 @@ class HistoryEntry(_Status):
     deployed_at: datetime = Field(description="When the rollout was started.")
     ended_at: datetime | None = Field(default=None, description="When another one took its place.")
     cause: str = Field(
-        description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry, Restart, RolledBack, EditReverted,"
-        " ServerUpdate."
+        description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry, Restart, RolledBack, ServerUpdate."
     )
     message: str = Field(default="", description="The same in words, as `kubectl rollout history` shows it.")
 

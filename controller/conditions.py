@@ -35,6 +35,8 @@ class Outcome:
     refusal: Refusal | None = None
     blocked: ReconcileError | None = None
     """Why a child could not be written."""
+    acted: bool = True
+    """The decision was carried out."""
     live: Rollout | None = None
     """The template that is live once the decision was carried out."""
     remembered: tuple[Rollout, ...] = ()

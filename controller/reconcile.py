@@ -106,12 +106,13 @@ class Reconciler:
             live = await self._act(key, resource, live, decision)
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
+        acted = blocked is None
         try:
             await self._children.bring(resource.owner, resource.spec, live.deployment)
         except (Stalling, ApiError) as error:
             blocked = blocked or _blocked(error)
 
-        outcome = _outcome(resource, live, resolution, decision, blocked, self._now())
+        outcome = replace(_outcome(resource, live, resolution, decision, blocked, self._now()), acted=acted)
         await self._tell(resource, outcome)
         return _next_look(resolution, decision, blocked, outcome)
 
@@ -241,7 +242,11 @@ class Reconciler:
 
     async def _clear_mark(self, resource: Resource, live: Live) -> Live:
         """What failed once and serves now is no failure any more."""
-        current = live.rollout
+        current, deployment = live.rollout, live.deployment
+        if deployment is not None and deployments.FAILED in (deployment["metadata"].get("annotations") or {}):
+            # kubectl brought it along when a person went back to what had failed.
+            operations = deployments.annotation_patch(deployment, {})
+            live = replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations))
         if current is None or current.failed is None or not progress(resource, live, self._now()).completed:
             return live
         for replica_set in deployments.of_rollout(live.replica_sets, current.number):

@@ -54,10 +54,10 @@ def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelD
     """What a person who looks at the events should read: changes only."""
     told = []
     decision = outcome.decision
-    if decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
+    if outcome.acted and decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
         was = f", after version {before.serving.version}" if before.serving else ""
         told.append(Announcement("Normal", "RolloutStarted", f"{change_cause(decision, outcome.word)}{was}"))
-    if decision.kind is Kind.RESTORE:
+    if outcome.acted and decision.kind is Kind.RESTORE:
         told.append(_restored(outcome))
     if after.hold is not None and after.hold.by == "Person" and (before.hold is None or before.hold.since != after.hold.since):
         told.append(Announcement("Normal", "HeldByPerson", held_message(outcome)))
@@ -257,12 +257,10 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     decision = outcome.decision
     if not history:
         cause: str = Cause.CREATED
+    elif _taken_back(outcome, live) and (history[0].rollout, history[0].cause) != (live.number, Cause.ROLLED_BACK):
+        cause = Cause.ROLLED_BACK
     elif history[0].rollout == live.number:
         cause = Cause.RESTART
-    elif decision.kind is Kind.RESTORE and decision.cause is not None:
-        cause = decision.cause
-    elif live.number < history[0].rollout and _failed(outcome, history[0].rollout):
-        cause = Cause.ROLLED_BACK
     elif decision.undone is not None and decision.kind is not Kind.REPLACE:
         cause = Cause.UNDO
     else:
@@ -286,8 +284,10 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     return [entry, *history][: api.HISTORY_LIMIT]
 
 
-def _failed(outcome: Outcome, number: int) -> bool:
-    return any(each.number == number and each.failed is not None for each in outcome.remembered)
+def _taken_back(outcome: Outcome, live: Rollout) -> bool:
+    """What is live was put back by the operator when the newest rollout failed."""
+    newest = max(outcome.remembered, key=lambda rollout: rollout.number, default=live)
+    return newest.number > live.number and newest.failed is not None and newest.failed.back_to == live.number
 
 
 def _history_message(cause: str, live: Rollout) -> str:
@@ -295,12 +295,10 @@ def _history_message(cause: str, live: Rollout) -> str:
         return f"{live.model.label}, by kubectl rollout undo"
     if cause == Cause.ROLLED_BACK:
         return f"{live.model.label}, by the operator: the rollout after it failed"
-    if cause == Cause.EDIT_REVERTED:
-        return f"{live.model.label}, an edit by hand was put back"
     if cause == Cause.SERVER_UPDATE:
         return f"{live.model.label}, another server image"
     if cause == Cause.SPEC_CHANGED:
         return f"{live.model.label}, settings changed"
     if cause == Cause.RESTART:
-        return f"{live.model.label}, pods restarted"
+        return f"{live.model.label}, pods restarted or changed by hand"
     return f"{live.model.label} ({live.word.request})"

@@ -6,6 +6,7 @@ The journey in `tests/e2e` runs the same story against the real ones.
 import copy
 import itertools
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -14,6 +15,7 @@ from controller.resources.deployment import REVISION
 Object = dict[str, Any]
 Objects = list[Object]  # `list` is a verb of the client below
 HASH_LABEL = "pod-template-hash"
+FIRST_SECOND = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeCluster:
@@ -23,6 +25,7 @@ class FakeCluster:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.writes: list[tuple[str, str, str]] = []  # verb, kind, name
         self.events: list[tuple[str, str, str]] = []  # type, reason, message
+        self.broken_patch = ""  # kind whose next patch does not arrive
         self.refused: dict[str, ApiError] = {}  # kinds that a quota or a policy does not let in
         self._numbers = itertools.count(1)
 
@@ -59,6 +62,9 @@ class FakeCluster:
         return self._stamp(live)
 
     async def patch(self, kind: str, live: Object, operations: Sequence[Object]) -> Object:
+        if self.broken_patch == kind:
+            self.broken_patch = ""
+            raise ConnectionError("the API server is gone")
         current = self._live(kind, live)
         if current["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
             raise Conflict(409, "Conflict", "somebody wrote first")
@@ -93,7 +99,9 @@ class FakeCluster:
         if key in self.objects:
             raise AlreadyExists(409, "AlreadyExists", f"{kind} {metadata['name']} is there already")
         made = copy.deepcopy(body)
-        made["metadata"].setdefault("uid", f"uid-{next(self._numbers)}")
+        number = next(self._numbers)
+        made["metadata"].setdefault("uid", f"uid-{number}")
+        made["metadata"].setdefault("creationTimestamp", (FIRST_SECOND + timedelta(seconds=number)).isoformat())
         self.objects[key] = made
         return self._stamp(made, generation=True)
 
@@ -108,7 +116,19 @@ class FakeCluster:
         live["metadata"].setdefault("annotations", {}).update(annotations)
         self._stamp(live)
 
-    def roll(self, name: str = "fraud", *, ready: bool = True) -> None:
+    def crash(self, *, code: int = 1, message: str = "", reason: str = "Error", restarts: int = 0, name: str = "fraud") -> None:
+        """A pod of the live template whose server ended that way."""
+        template = self.objects["Deployment", "team", name]["spec"]["template"]
+        ended = {"exitCode": code, "message": message, "reason": reason}
+        container = {"name": "server", "restartCount": restarts, "state": {"waiting": {}}, "lastState": {"terminated": ended}}
+        metadata = copy.deepcopy(template["metadata"]) | {"name": f"{name}-{next(self._numbers)}", "namespace": "team"}
+        self.put("Pod", {"metadata": metadata, "status": {"containerStatuses": [container]}})
+
+    def forget_pods(self) -> None:
+        for key in [key for key in self.objects if key[0] == "Pod"]:
+            del self.objects[key]
+
+    def roll(self, name: str = "fraud", *, ready: bool = True, deadline_exceeded: bool = False) -> None:
         """What the Deployment controller does: a ReplicaSet for the template, numbered; pods that become ready or do not."""
         live = self.objects["Deployment", "team", name]
         annotations = live["metadata"].setdefault("annotations", {})
@@ -151,6 +171,9 @@ class FakeCluster:
             "updatedReplicas": wanted,
             "readyReplicas": (wanted if ready else 0) + others,
             "availableReplicas": (wanted if ready else 0) + others,
+            "conditions": [
+                {"type": "Progressing", "reason": "ProgressDeadlineExceeded" if deadline_exceeded else "ReplicaSetUpdated"}
+            ],
         }
         self._stamp(live)
 

@@ -1,5 +1,6 @@
 """A cluster, a registry and an operator between them: where the story is told."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from controller.api import ModelDeploymentStatus
 from controller.reconcile import Reconciler
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
-from tests.unit.controller.factories import pod_settings, resource
+from tests.unit.controller.factories import NOW, pod_settings, resource
 from tests.unit.controller.fake_cluster import FakeCluster
 from tests.unit.controller.fake_registry import FakeRegistry
 
@@ -23,12 +24,14 @@ class World:
         self.directory = directory
         self.pods = pod_settings()
         self.server_update = ServerUpdate()
+        self.now = NOW
         self.restart()
 
     def restart(self) -> None:
         """Another operator process on the same store."""
+        store = Store(self.directory, 10**6)
         self.reconciler = Reconciler(
-            self.cluster, self.registry, Store(self.directory, 10**6), self.pods, RolloutDefaults(), ServerUpdate()
+            self.cluster, self.registry, store, self.pods, RolloutDefaults(), self.server_update, clock=lambda: self.now
         )
 
     async def settle(self, *, ready: bool = True) -> None:
@@ -63,6 +66,17 @@ class World:
 async def deployed(world: World, **spec: Any) -> World:
     world.cluster.put("ModelDeployment", resource(**spec))
     await world.settle()
+    return world
+
+
+async def broken(world: World, *, reason: str = "ExampleMismatch", **spec: Any) -> World:
+    """Version 1 serves; the alias moves to 2, whose pods find it at fault."""
+    await deployed(world, **spec)
+    world.registry.aliases["champion"] = "2"
+    await world.reconciler.reconcile(KEY)
+    world.cluster.roll(ready=False)
+    await world.reconciler.reconcile(KEY)
+    world.cluster.crash(code=65, message=json.dumps({"reason": reason, "message": "row 1"}))
     return world
 
 

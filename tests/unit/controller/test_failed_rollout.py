@@ -1,0 +1,246 @@
+"""A rollout that fails, told to an API server in memory: taken back, quarantined where the version was the cause, tried again
+where the cluster was."""
+
+from datetime import timedelta
+
+import pytest
+
+from controller.api import RETRY_ANNOTATION
+from tests.unit.controller.world import KEY, World, broken, deployed
+
+
+def reasons(world: World) -> list[str]:
+    return [reason for _, reason, _ in world.cluster.events]
+
+
+async def settled(world: World) -> World:
+    """What failed is gone; the cluster brings up whatever is asked for now."""
+    await world.reconciler.reconcile(KEY)
+    world.cluster.forget_pods()
+    world.cluster.roll()
+    await world.settle()
+    return world
+
+
+class TestByTheVersion:
+    async def test_is_taken_back_at_the_first_sign(self, world: World) -> None:
+        await broken(world)
+        before = world.cluster.replica_sets("fraud")[0]["spec"]["template"]
+        await world.reconciler.reconcile(KEY)
+        live = world.deployment["spec"]["template"]
+        assert world.live_version == "1"
+        assert live["spec"] == before["spec"]
+        assert live["metadata"]["annotations"] == before["metadata"]["annotations"]
+
+    async def test_is_told_with_its_reason_and_the_way_out(self, world: World) -> None:
+        await settled(await broken(world))
+        ready = world.status.condition("Ready")
+        assert ready is not None
+        assert (world.condition("Ready"), world.condition("Stalled")) == (
+            ("False", "ExampleMismatch"),
+            ("True", "ExampleMismatch"),
+        )
+        assert "fraud version 2 was taken back, fraud version 1 goes on serving: row 1" in ready.message
+        assert "kubectl annotate" in ready.message
+        assert world.condition("Available") == ("True", "PodsReady")
+        hold, (quarantined,) = world.status.hold, world.status.quarantined
+        assert hold is not None
+        assert (hold.by, hold.reason, hold.version) == ("Operator", "ExampleMismatch", "1")
+        assert (quarantined.version, quarantined.reason, quarantined.message) == ("2", "ExampleMismatch", "row 1")
+        assert [entry.cause for entry in world.status.history] == ["RolledBack", "ModelChanged", "Created"]
+        assert "RolledBack" in reasons(world)
+        assert "HeldByPerson" not in reasons(world)
+
+    async def test_writes_nothing_once_it_is_told(self, world: World) -> None:
+        await settled(await broken(world))
+        before = list(world.cluster.writes)
+        for _ in range(3):
+            world.now += timedelta(hours=2)
+            await world.reconciler.reconcile(KEY)
+        assert world.cluster.writes == before
+
+    async def test_survives_a_restart_and_a_lost_status(self, world: World) -> None:
+        await settled(await broken(world))
+        world.cluster.objects["ModelDeployment", *KEY]["status"] = {}
+        world.restart()
+        await world.settle()
+        assert world.live_version == "1"
+        assert world.condition("Ready") == ("False", "ExampleMismatch")
+        assert [entry.version for entry in world.status.quarantined] == ["2"]
+
+    async def test_survives_the_loss_of_its_replica_set(self, world: World) -> None:
+        await settled(await broken(world))
+        world.registry.aliases["champion"] = "3"
+        await world.settle()
+        for each in world.cluster.replica_sets("fraud"):
+            if each["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/model-version"] == "2":
+                del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        assert world.live_version == "3"
+        assert world.condition("Ready") == ("False", "ExampleMismatch")
+
+    async def test_a_crash_between_mark_and_restore_is_no_persons_undo(self, world: World) -> None:
+        await broken(world)
+        world.cluster.broken_patch = "Deployment"
+        with pytest.raises(ConnectionError):
+            await world.reconciler.reconcile(KEY)
+        world.restart()
+        await settled(world)
+        assert world.live_version == "1"
+        assert world.condition("Ready") == ("False", "ExampleMismatch")
+
+    async def test_another_version_is_rolled_out(self, world: World) -> None:
+        await settled(await broken(world))
+        world.registry.aliases["champion"] = "3"
+        await world.settle()
+        assert world.live_version == "3"
+        assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_comes_back_on_retry(self, world: World) -> None:
+        await settled(await broken(world))
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "1"})
+        await world.settle()
+        assert world.live_version == "2"
+        assert world.status.quarantined == []
+
+    async def test_comes_back_with_other_settings(self, world: World) -> None:
+        await settled(await broken(world, reason="OutOfMemory"))
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+
+    async def test_an_alias_that_goes_back_ends_it_without_a_rollout(self, world: World) -> None:
+        await settled(await broken(world))
+        template = world.deployment["spec"]["template"]
+        world.registry.aliases["champion"] = "1"
+        await world.settle()
+        assert world.deployment["spec"]["template"] == template
+        assert world.condition("Ready") == ("True", "Serving")
+        assert world.status.hold is None
+
+    async def test_a_person_can_still_go_further_back(self, world: World) -> None:
+        """Version 1, then 3, then a broken 2 that is taken back to 3; a person goes to 1, and the alias moves on."""
+        await deployed(world)
+        world.registry.aliases["champion"] = "3"
+        await world.settle()
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await settled(world)
+        assert world.live_version == "3"
+        world.cluster.undo(to_revision=1)
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_an_undo_to_what_failed_tries_it_again(self, world: World) -> None:
+        await settled(await broken(world))
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+        assert world.status.quarantined == []
+
+    async def test_is_left_for_a_look_where_the_spec_says_hold(self, world: World) -> None:
+        await broken(world, rollout={"onFailure": "Hold"})
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == "2"
+        assert world.condition("Ready") == ("False", "ExampleMismatch")
+
+    async def test_the_first_one_keeps_its_pods_for_a_look(self, world: World) -> None:
+        await deployed(world)
+        del world.cluster.objects["Deployment", *KEY]
+        for each in world.cluster.replica_sets("fraud"):
+            del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]
+        world.cluster.objects["ModelDeployment", *KEY]["status"] = {}
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        assert (world.live_version, world.condition("Ready")) == ("1", ("False", "LoadFailed"))
+
+    async def test_a_crash_after_the_rollout_is_none_of_it(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.roll(ready=False)
+        world.cluster.crash(reason="OOMKilled", code=137)
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == "2"
+
+    @pytest.mark.parametrize(("restarts", "live"), [(2, "2"), (3, "1")])
+    async def test_a_crash_of_unknown_cause_is_certain_the_third_time(self, world: World, restarts: int, live: str) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=139, restarts=restarts)
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == live
+
+
+class TestByTheCluster:
+    async def exhausted(self, world: World) -> World:
+        """The store cannot be reached from version 2's pods until their time is up."""
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        return await settled(world)
+
+    async def test_is_waited_for_until_its_time_is_up(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        await world.reconciler.reconcile(KEY)
+        assert (world.live_version, world.condition("Ready")) == ("2", ("False", "StoreUnavailable"))
+
+    async def test_is_taken_back_and_not_quarantined(self, world: World) -> None:
+        await self.exhausted(world)
+        assert world.live_version == "1"
+        assert world.condition("Ready") == ("False", "StoreUnavailable")
+        assert world.condition("Reconciling")[0] == "True"
+        assert world.status.quarantined == []
+
+    async def test_is_tried_again_later_from_its_own_template(self, world: World) -> None:
+        await self.exhausted(world)
+        sets = len(world.cluster.replica_sets("fraud"))
+        delay = await world.reconciler.reconcile(KEY)
+        assert delay == 60
+        world.now += timedelta(seconds=61)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+        assert len(world.cluster.replica_sets("fraud")) == sets
+
+    async def test_waits_longer_each_time(self, world: World) -> None:
+        await self.exhausted(world)
+        world.now += timedelta(seconds=61)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        assert world.live_version == "1"
+        assert await world.reconciler.reconcile(KEY) == 120
+
+    async def test_a_clock_that_jumps_back_only_waits_longer(self, world: World) -> None:
+        await self.exhausted(world)
+        world.now -= timedelta(days=1)
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == "1"
+        world.now += timedelta(days=2)
+        await world.settle()
+        assert world.live_version == "2"
+
+    async def test_pods_that_run_and_never_become_ready_are_the_versions_doing(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        assert world.condition("Ready") == ("False", "ProgressDeadlineExceeded")
+        assert [entry.version for entry in world.status.quarantined] == ["2"]

@@ -1,0 +1,185 @@
+"""Who may start a rollout, and what becomes of a template that somebody else changes."""
+
+from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
+from controller.settings import ServerUpdate
+from tests.unit.controller.factories import pod_settings, resource
+from tests.unit.controller.world import KEY, World, deployed
+
+
+class TestManual:
+    async def test_another_version_waits_for_its_approval(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Manual"})
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "AwaitingApproval"))
+        ready, target = world.status.condition("Ready"), world.status.target
+        assert ready is not None
+        assert 'mlserving.dev/approve="2"' in ready.message
+        assert target is not None
+        assert target.version == "2"
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "3"})
+        await world.settle()
+        assert world.live_version == "1"
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "2"})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+
+    async def test_so_does_the_first(self, world: World) -> None:
+        await deployed(world, rollout={"mode": "Manual"})
+        assert ("Deployment", *KEY) not in world.cluster.objects
+        assert world.condition("Ready") == ("False", "AwaitingApproval")
+        assert world.condition("Stalled")[0] == "True"
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "1"})
+        await world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_other_settings_do_not_wait(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Manual"}, resources={"limits": {"cpu": "1"}})
+        await world.settle()
+        assert world.status.history[0].cause == "SpecChanged"
+
+
+class TestPaused:
+    async def test_nothing_is_rolled_out(self, world: World) -> None:
+        await deployed(world)
+        before = world.deployment["spec"]["template"]
+        world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Paused"}, resources={"limits": {"cpu": "1"}})
+        world.registry.aliases["champion"] = "2"
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "2"})
+        await world.settle()
+        assert world.deployment["spec"]["template"] == before
+        assert world.condition("Ready") == ("True", "RolloutsPaused")
+
+    async def test_a_paused_deployment_is_left_alone_until_it_is_resumed(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("Deployment", "fraud", paused=True)
+        world.cluster.roll()
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "DeploymentPaused"))
+        world.cluster.edit("Deployment", "fraud", paused=False)
+        await world.settle()
+        assert world.live_version == "2"
+
+
+class TestDisabled:
+    async def test_nothing_is_touched_and_status_says_so(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RECONCILE_ANNOTATION: "disabled"})
+        await world.settle()
+        world.registry.aliases["champion"] = "2"
+        del world.cluster.objects["Service", *KEY]
+        await world.settle()
+        assert world.live_version == "1"
+        assert ("Service", *KEY) not in world.cluster.objects
+        assert world.condition("Ready") == ("True", "ReconcileDisabled")
+        assert world.condition("Available")[0] == "True"
+        world.cluster.annotate("ModelDeployment", "fraud", **{RECONCILE_ANNOTATION: "enabled"})
+        await world.settle()
+        assert world.live_version == "2"
+        assert ("Service", *KEY) in world.cluster.objects
+
+
+class TestEdit:
+    def set_image(self, world: World, image: str = "evil:1") -> None:
+        world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+
+    async def test_of_what_the_operator_wrote_is_put_back(self, world: World) -> None:
+        await deployed(world)
+        written = world.cluster.replica_sets("fraud")[0]["spec"]["template"]["spec"]
+        self.set_image(world)
+        await world.settle()
+        assert world.deployment["spec"]["template"]["spec"] == written
+        assert "EditReverted" in [reason for _, reason, _ in world.cluster.events]
+        assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_of_what_a_person_went_back_to_is_put_back_and_the_hold_stays(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        self.set_image(world)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
+
+    async def test_what_others_add_is_theirs(self, world: World) -> None:
+        await deployed(world)
+        pod = world.deployment["spec"]["template"]["spec"]
+        pod["containers"].append({"name": "mesh-proxy", "image": "proxy:1"})
+        pod["containers"][0]["env"].append({"name": "INJECTED", "value": "yes"})
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        before = list(world.cluster.writes)
+        await world.settle()
+        assert [each["name"] for each in world.deployment["spec"]["template"]["spec"]["containers"]] == ["server", "mesh-proxy"]
+        assert ("patch", "Deployment", "fraud") not in world.cluster.writes[len(before) :]
+
+    async def test_whoever_keeps_writing_is_told_of_and_not_fought(self, world: World) -> None:
+        await deployed(world)
+        for number in range(6):
+            self.set_image(world, f"evil:{number}")
+            await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready") == ("False", "TemplateContested")
+        reverted = [reason for _, reason, _ in world.cluster.events if reason == "EditReverted"]
+        assert len(reverted) == 3
+
+
+class TestServerUpdate:
+    async def test_on_the_next_rollout_is_the_rule(self, world: World) -> None:
+        await deployed(world)
+        world.pods = pod_settings(image="server:2")
+        world.restart()
+        before = list(world.cluster.writes)
+        await world.settle()
+        assert world.cluster.writes == before
+
+    async def test_rolling_moves_what_runs(self, world: World) -> None:
+        await deployed(world)
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.settle()
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:2"
+        assert (world.live_version, world.status.history[0].cause) == ("1", "ServerUpdate")
+
+    async def test_rolling_waits_for_its_turn(self, world: World) -> None:
+        await deployed(world)
+        other = ("team", "other")
+        world.cluster.put("ModelDeployment", resource("other"))
+        for _ in range(2):
+            await world.reconciler.reconcile(other)
+            world.cluster.roll("other")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+
+        def images() -> list[str]:
+            found = [world.cluster.objects["Deployment", *key] for key in (KEY, other)]
+            return [each["spec"]["template"]["spec"]["containers"][0]["image"] for each in found]
+
+        await world.reconciler.reconcile(KEY)
+        await world.reconciler.reconcile(other)
+        assert images() == ["server:2", "server:1"]
+        world.cluster.roll()
+        await world.settle()
+        await world.reconciler.reconcile(other)
+        assert images() == ["server:2", "server:2"]
+
+    async def test_an_image_that_a_model_fails_with_is_taken_back_once(self, world: World) -> None:
+        await deployed(world)
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
+        assert world.condition("Available")[0] == "True"
