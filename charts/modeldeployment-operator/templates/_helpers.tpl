@@ -52,6 +52,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   "serverImage" (include "modeldeployment-operator.image" (list .Values.serverImage .Chart))
   "serverImagePullPolicy" .Values.serverImage.pullPolicy
   "defaultResources" .Values.defaults.resources
+  "defaultRollout" .Values.defaults.rollout
+  "serverUpdate" .Values.serverUpdate
   "storeUrl" (printf "http://%s-store.%s.svc:8082" $name .Release.Namespace)
   "storePeers" $peers
   "pollSeconds" .Values.pollSeconds
@@ -95,7 +97,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, patch]
 - apiGroups: [apps]
   resources: [replicasets]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch] # patch: the mark on a rollout that failed
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
