@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from controller.pods import PodFields
 from controller.policy import Gates, Server, Trust
 from controller.schema import Quantity, VersionNumber
 from controller.schema import Spec as _Spec
@@ -209,6 +210,9 @@ class ModelDeploymentSpec(_Spec):
     )
     resources: Resources | None = Field(
         default=None, description="CPU and memory of each serving pod. Default: the operator's settings."
+    )
+    pod: PodFields | None = Field(
+        default=None, description="Labels, placement and identity of the serving pods, where the defaults do not do."
     )
     service: ServiceSettings = Field(default=ServiceSettings(), description="The Service in front of the pods.")
     gates: Gates = Field(default_factory=Gates, description="What a version must meet before it serves.")

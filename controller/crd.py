@@ -112,8 +112,12 @@ def structural(schema: Schema) -> Schema:
         if "anyOf" in node:  # Optional[X]: Kubernetes has absence, not null
             (present,) = [option for option in node.pop("anyOf") if option.get("type") != "null"]
             return flatten({**present, **node})
-        for noise in ("title", "$defs", "additionalProperties"):
+        for noise in ("title", "$defs"):
             node.pop(noise, None)
+        if (more := node.pop("additionalProperties", False)) is True:  # a part that Kubernetes, not this project, defines
+            node["x-kubernetes-preserve-unknown-fields"] = True
+        elif more:
+            node["additionalProperties"] = flatten(more)
         if node.get("default", ...) is None or node.get("default") == []:
             node.pop("default")
         if "const" in node:

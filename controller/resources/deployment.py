@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from controller.api import GROUP, HISTORY_LIMIT, MANAGED_BY, VERSION_LABEL, ModelDeploymentSpec
+from controller.pods import PodFields
 from controller.resources.identity import Owner, labels, metadata, selector
 from controller.rollout import Failure, PinnedModel, Rollout, Word
 
@@ -72,7 +75,9 @@ def inputs(spec: ModelDeploymentSpec) -> str:
 
     Of the spec and not of the rendered template, so that another version of the operator rolls nothing.
     """
-    said = {} if spec.resources is None else {"resources": spec.resources.model_dump(by_alias=True, exclude_none=True)}
+    said = {} if spec.resources is None else {"resources": _said(spec.resources)}
+    if pod := _said(spec.pod):
+        said["pod"] = pod
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -123,11 +128,12 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
         "terminationMessagePolicy": "File",
     }
     temporary = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108  the pod's own, an emptyDir
-    wanted = None if spec.resources is None else spec.resources.model_dump(by_alias=True, exclude_none=True)
+    more = spec.pod or PodFields()
     return {
         "metadata": {
-            "labels": {**labels(owner), VERSION_LABEL: model.version},
+            "labels": {**(more.labels or {}), **labels(owner), VERSION_LABEL: model.version},
             "annotations": {
+                **(more.annotations or {}),
                 ROLLOUT: str(number),
                 MODEL_NAME: model.name,
                 MODEL_VERSION: model.version,
@@ -140,6 +146,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
             },
         },
         "spec": {
+            **_placement(owner, more),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -165,7 +172,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
                         {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
                         {"name": "management", "containerPort": MANAGEMENT_PORT, "protocol": "TCP"},
                     ],
-                    "resources": pods.default_resources if wanted is None else wanted,
+                    "resources": pods.default_resources if spec.resources is None else _said(spec.resources),
                     "startupProbe": _probe("/livez", periodSeconds=1, failureThreshold=60),
                     "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=3),
                     "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=6),
@@ -179,6 +186,18 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
             ],
         },
     }
+
+
+def _placement(owner: Owner, more: PodFields) -> Object:
+    """Where the pods run and as whom, as the spec says it; a constraint that names no pods is about this model's."""
+    said = more.model_dump(by_alias=True, exclude_none=True, exclude={"labels", "annotations"})
+    for constraint in said.get("topologySpreadConstraints", []):
+        constraint.setdefault("labelSelector", {"matchLabels": selector(owner)})
+    return said
+
+
+def _said(part: BaseModel | None) -> Object:
+    return {} if part is None else part.model_dump(by_alias=True, exclude_none=True)
 
 
 def _probe(path: str, **timing: int) -> Object:

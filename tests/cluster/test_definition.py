@@ -81,6 +81,13 @@ def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
         ),
         ({"model": LOOKS, "resources": {"requests": {"cpu": "lots"}}}, "not a quantity"),
         ({"model": LOOKS, "replica": 2}, 'unknown field "spec.replica"'),
+        ({"model": LOOKS, "pod": {"labels": {"mlserving.dev/x": "y"}}}, "keys that begin with mlserving.dev/"),
+        ({"model": LOOKS, "pod": {"annotations": {"mlserving.dev/rollout": "9"}}}, "keys that begin with mlserving.dev/"),
+        ({"model": LOOKS, "pod": {"labels": {"app.kubernetes.io/name": "x"}}}, "choose other keys"),
+        ({"model": LOOKS, "pod": {"labels": {"team": "not a value"}}}, "a label's value has"),
+        ({"model": LOOKS, "pod": {"tolerations": [{"value": "x"}]}}, "needs operator Exists"),
+        ({"model": LOOKS, "pod": {"tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]}}, "has no value"),
+        ({"model": LOOKS, "pod": {"hostNetwork": True}}, 'unknown field "spec.pod.hostNetwork"'),
         ({}, "spec.model: Required value"),
     ],
 )

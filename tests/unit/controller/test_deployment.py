@@ -59,6 +59,57 @@ def test_what_the_spec_says_of_resources_is_taken_whole() -> None:
 def test_only_what_pods_see_changes_the_hash_of_the_inputs() -> None:
     assert deployments.inputs(spec()) == deployments.inputs(spec(replicas=5, service={"port": 81}))
     assert deployments.inputs(spec()) != deployments.inputs(spec(resources={"limits": {"cpu": "1"}}))
+    assert deployments.inputs(spec()) == deployments.inputs(spec(pod={}))
+    pods = [{"labels": {"a": "b"}}, {"labels": {"a": "c"}}, {"tolerations": [{"operator": "Exists"}]}, {"priorityClassName": "x"}]
+    assert len({deployments.inputs(spec(pod=pod)) for pod in ({}, *pods)}) == len(pods) + 1
+
+
+def test_a_hash_that_an_earlier_version_wrote_is_found_again() -> None:
+    """Another hash for the same spec would roll every model at an upgrade of the operator."""
+    assert deployments.inputs(spec()) == "44136fa355b3678a"
+    assert deployments.inputs(spec(resources={})) == "3a3e8ddf84d2418c"
+    assert deployments.inputs(spec(resources={"limits": {"cpu": 1}})) == "d9538adfcb199398"
+
+
+def test_what_the_spec_says_of_pods_is_beside_what_the_operator_says() -> None:
+    affinity: dict[str, Any] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}}
+    pod = template(
+        pod={
+            "labels": {"cost-center": "7"},
+            "annotations": {"note": "x"},
+            "serviceAccountName": "models",
+            "imagePullSecrets": [{"name": "pull"}],
+            "nodeSelector": {"disk": "ssd"},
+            "tolerations": [{"key": "ml", "operator": "Exists"}],
+            "affinity": affinity,
+            "priorityClassName": "high",
+        }
+    )
+    plain = template()
+    assert pod["metadata"]["labels"] == {"cost-center": "7", **plain["metadata"]["labels"]}
+    assert pod["metadata"]["annotations"] == {"note": "x", **plain["metadata"]["annotations"]}
+    assert pod["spec"] == {
+        **plain["spec"],
+        "serviceAccountName": "models",
+        "imagePullSecrets": [{"name": "pull"}],
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "ml", "operator": "Exists"}],
+        "affinity": affinity,
+        "priorityClassName": "high",
+    }
+
+
+def test_pods_are_spread_among_those_of_their_model_where_the_spec_names_no_others() -> None:
+    by_zone = {"topologyKey": "topology.kubernetes.io/zone"}
+    others = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"tier": "x"}}}
+    own, named = template(pod={"topologySpreadConstraints": [by_zone, others]})["spec"]["topologySpreadConstraints"]
+    assert own == {
+        **by_zone,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"mlserving.dev/modeldeployment": "fraud"}},
+    }
+    assert named["labelSelector"] == {"matchLabels": {"tier": "x"}}
 
 
 def test_the_template_has_the_same_shape_for_every_version() -> None:
