@@ -210,7 +210,7 @@ class Reconciler:
         """Put the template of an earlier ReplicaSet back. The mark first: a crash in between is then no person's undo."""
         if decision.cause is Cause.EDIT_REVERTED:
             self._note_edit(key, deployment)
-        else:
+        elif decision.cause is Cause.RETRY:  # a way back waits for nothing: its pods may well be running still
             await self._resolver.have_in_store(model)
         current = live.rollout
         if decision.cause is Cause.ROLLED_BACK and current is not None:
