@@ -169,7 +169,7 @@ def _taken_back(outcome: Outcome, failed: Failure, model: PinnedModel, live: Rol
     """A rollout failed; what served before serves, or is on its way back."""
     what = model.label if model != live.model else f"{model.label} with its new settings"
     kept = "goes on serving" if model != live.model else "keeps the old ones"
-    told = f"{what} was taken back, {live.model.label} {kept}: {failed.message}"
+    told = f"{what} was taken back, {live.model.label} {kept}: {failed.message.rstrip('.')}"
     if failed.by_version:
         way_on = (
             "It is not rolled out again until the version, its files or the settings of its pods change."
@@ -216,12 +216,12 @@ def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
     others = [rollout for rollout in outcome.answering if rollout.number != live.number]
     old = f"; {others[0].model.label} goes on serving" if others else ""
     if outcome.fault is not None and outcome.fault.by_model:
-        message = f"{live.model.label} does not become ready: {outcome.fault.message}{old}"
+        message = f"{live.model.label} does not become ready: {outcome.fault.message.rstrip('.')}{old}"
         return _Verdict(False, outcome.fault.reason, message, "Stalled")
     if pods.failure:
-        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure}{old}", "Reconciling")
+        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure.rstrip('.')}{old}", "Reconciling")
     if outcome.fault is not None:
-        return _Verdict(False, outcome.fault.reason, f"{outcome.fault.message}{old}", "Reconciling")
+        return _Verdict(False, outcome.fault.reason, f"{outcome.fault.message.rstrip('.')}{old}", "Reconciling")
     done = f"{pods.updated} of {pods.wanted} pods are new, {pods.available} of all are ready"
     if pods.deadline_exceeded:
         return _Verdict(False, "ProgressDeadlineExceeded", f"{live.model.label} takes too long: {done}{old}", "Reconciling")

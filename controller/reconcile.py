@@ -221,7 +221,8 @@ class Reconciler:
                 others = (each for each in live.replica_sets if each["metadata"]["uid"] != marked["metadata"]["uid"])
                 live = replace(live, replica_sets=(*others, marked))
         first, *_ = deployments.of_rollout(live.replica_sets, decision.number)
-        operations = deployments.restore_patch(deployment, first, held=decision.held)
+        why = status.put_back_cause(decision)
+        operations = deployments.restore_patch(deployment, first, held=decision.held, change_cause=why)
         return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
 
     def _note_edit(self, key: Key, deployment: Object) -> None:

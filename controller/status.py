@@ -85,8 +85,7 @@ def _restored(outcome: Outcome) -> Announcement:
         )
         return Announcement("Warning", "EditReverted", told)
     if decision.failed is not None and decision.failed_model is not None:
-        why = f"{decision.failed.reason}: {decision.failed.message}"
-        return Announcement("Warning", "RolledBack", f"{decision.failed_model.label} failed and is taken back to {model}: {why}")
+        return Announcement("Warning", "RolledBack", f"{decision.failed_model.label} failed and is taken back to {model}")
     return Announcement("Normal", "RolloutStarted", f"{model}, tried again after the cluster let it fail")
 
 
@@ -104,6 +103,18 @@ def change_cause(decision: Decision, word: Word) -> str:
     if decision.cause is Cause.RETRY:
         return f"{model.label} ({word.request}), tried again"
     return f"{model.label} ({word.request})"
+
+
+def put_back_cause(decision: Decision) -> str:
+    """The line of `kubectl rollout history` for a template that the operator put back; empty where its own still fits."""
+    if (
+        decision.cause is not Cause.ROLLED_BACK
+        or decision.failed is None
+        or decision.failed_model is None
+        or decision.model is None
+    ):
+        return ""
+    return f"{decision.model.label}, put back by the operator: {decision.failed_model.label} failed ({decision.failed.reason})"
 
 
 def unsupported(before: ModelDeploymentStatus, generation: int, now: datetime, message: str) -> ModelDeploymentStatus:

@@ -292,7 +292,7 @@ def of_rollout(replica_sets: Sequence[Object], number: int) -> list[Object]:
     return sorted(found, key=lambda each: (str(each["metadata"].get("creationTimestamp", "")), _revision(each)))
 
 
-def restore_patch(live: Object, replica_set: Object, *, held: bool) -> list[Object]:
+def restore_patch(live: Object, replica_set: Object, *, held: bool, change_cause: str = "") -> list[Object]:
     """The operations that put a ReplicaSet's template back, as `kubectl rollout undo` does, and the word that went with it."""
     template = replica_set["spec"]["template"]
     metadata = template["metadata"]
@@ -300,6 +300,7 @@ def restore_patch(live: Object, replica_set: Object, *, held: bool) -> list[Obje
     said: dict[str, str] = replica_set["metadata"].get("annotations") or {}
     ours = {key: said.get(key, "") for key in (REQUEST, RETRY, INPUTS, CAUSE, CHANGE_CAUSE)}
     ours[HELD] = said.get(HELD, "") if held else ""
+    ours[CHANGE_CAUSE] = change_cause or ours[CHANGE_CAUSE]
     return template_patch(live, {**template, "metadata": {**metadata, "labels": labels}}, ours)
 
 

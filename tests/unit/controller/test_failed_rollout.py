@@ -31,6 +31,8 @@ class TestByTheVersion:
         assert world.live_version == "1"
         assert live["spec"] == before["spec"]
         assert live["metadata"]["annotations"] == before["metadata"]["annotations"]
+        told = world.deployment["metadata"]["annotations"]["kubernetes.io/change-cause"]
+        assert told == "fraud version 1, put back by the operator: fraud version 2 failed (ExampleMismatch)"
 
     async def test_is_told_with_its_reason_and_the_way_out(self, world: World) -> None:
         await settled(await broken(world))
