@@ -49,7 +49,7 @@ def main() -> int:
 async def run(settings: Settings) -> None:
     """Mirror the store, wait for the leadership, then watch and reconcile until a signal comes."""
     cluster = await Cluster.connect()
-    registry = Registry(settings.registries, settings.poll_seconds)
+    registry = Registry(settings.registries, settings.poll_seconds, settings.registries_dir)
     store = _store(settings)
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
     store.forget_unfinished()

@@ -4,34 +4,33 @@ MLflow itself stays out of the operator: its client would cost more memory than 
 loads models. Answers are remembered for a poll interval, so a thousand resources that follow one alias cost one request.
 """
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 
-from controller import metrics
+from controller import registry_refusals
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
+from controller.registry_client import NotThere, RegistryClient
+from controller.registry_refusals import Need
 from controller.settings import RegistrySettings
 from controller.text import bounded
 
-REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15)  # seconds, for one answer in JSON
-DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=1800, connect=15, sock_read=60)
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
-CHUNK_BYTES = 1024 * 1024
 MAX_FILES = 10_000
 MAX_VERSION_DIGITS = 10
 MAX_ENTRIES = 1000
 """Of a version's tags, and of its metrics; MLflow itself has no bound."""
 log = logging.getLogger(__name__)
 
+API = "/api/2.0/mlflow"
 PROXIED_SCHEME = "mlflow-artifacts:"
+LOGGED_MODEL_SCHEME = "models:/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +70,17 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Listing:
+    """Where MLflow lists files: path of its API, parameter that names a directory, the directory of the model."""
+
+    path: str
+    parameter: str
+    root: str
+    query: Mapping[str, str]
+    needs: Need
+
+
+@dataclass(frozen=True, slots=True)
 class _Measured:
     """The metrics of a version when they were last asked for."""
 
@@ -79,13 +89,17 @@ class _Measured:
 
 
 class Registry:
-    """The registries of the operator's settings. `close` it."""
+    """The registries of the operator's settings; `directory` holds what is secret about them. `close` it."""
 
-    def __init__(self, registries: Iterable[RegistrySettings], poll_seconds: float) -> None:
-        self._uris = {registry.name: registry.uri.rstrip("/") for registry in registries}
-        self._default = next(iter(self._uris))
+    def __init__(self, registries: Iterable[RegistrySettings], poll_seconds: float, directory: Path) -> None:
+        # No cookies: one registry's session is no other's, and none is needed.
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._clients = {
+            registry.name: RegistryClient(registry, directory / str(place), self._session)
+            for place, registry in enumerate(registries)
+        }
+        self._default = next(iter(self._clients))
         self._poll_seconds = poll_seconds
-        self._session = aiohttp.ClientSession()
         self._answers: dict[ModelReference, _Answer] = {}
         self._polled: dict[ModelReference, ModelVersion | ReconcileError] = {}  # what followers were last told
         self._measured: dict[str, _Measured] = {}
@@ -97,10 +111,19 @@ class Registry:
         """The name of the registry that `reference` is about."""
         return reference.registry_ref.name if reference.registry_ref else self._default
 
+    def permit(self, reference: ModelReference, namespace: str) -> None:
+        """Raises Stalling (RegistryForbidden, RegistryUnknown) where a resource in `namespace` may not ask for `reference`.
+
+        Apart from `resolve`, whose answers are shared: who may have one is asked each time.
+        """
+        refused = registry_refusals.forbidden(self._client_of(reference).settings, namespace, reference.name)
+        if refused is not None:
+            raise refused
+
     async def resolve(self, reference: ModelReference) -> ModelVersion:
         """The version that `reference` means now.
 
-        Raises Waiting (ModelNotFound, ModelNotReady, RegistryUnavailable) or Stalling (RegistryUnknown, RegistryRefused).
+        Raises Waiting (ModelNotFound, ModelNotReady, RegistryUnavailable, ...) or Stalling (RegistryUnknown).
         """
         known = self._answers.get(reference)
         if known is None or time.monotonic() - known.asked_at > self._fresh_for(known):
@@ -125,17 +148,21 @@ class Registry:
         known = self._measured.get(version.identity)
         if known is not None and time.monotonic() - known.asked_at <= self._poll_seconds:
             return known.metrics
-        base = f"{self._uris[version.registry]}/api/2.0/mlflow"
+        client = self._clients[version.registry]
         found: dict[str, float] = {}
-        try:
-            if version.model_id:
-                model = f"{base}/logged-models/{quote(version.model_id, safe='')}"
-                found |= _latest(await self._json_or_nothing(version.registry, model, {}), "model")
-            if version.run_id:
-                run = await self._json_or_nothing(version.registry, f"{base}/runs/get", {"run_id": version.run_id})
-                found |= _latest(run, "run")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _odd(version.registry, error) from error
+        questions = [
+            ("model", version.model_id, f"{API}/logged-models/{quote(version.model_id, safe='')}", {}),
+            ("run", version.run_id, f"{API}/runs/get", {"run_id": version.run_id}),
+        ]
+        for kind, known_id, path, query in questions:
+            if not known_id:
+                continue
+            try:
+                found |= _latest(await client.json(path, query, _experiment_of(version)), kind)
+            except NotThere:
+                continue  # a run can be deleted, and its version stay
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise registry_refusals.odd(client.settings, error) from error
         now = time.monotonic()
         self._measured = {key: each for key, each in self._measured.items() if now - each.asked_at <= self._poll_seconds}
         self._measured[version.identity] = _Measured(found, now)
@@ -143,44 +170,38 @@ class Registry:
 
     async def files(self, version: ModelVersion) -> list[RemoteFile]:
         """The files of a version, from its artifact directory downwards."""
-        uri = self._uris[version.registry]
-        location = await self._json(
-            version.registry,
-            f"{uri}/api/2.0/mlflow/model-versions/get-download-uri",
-            {"name": version.name, "version": version.version},
-        )
+        client = self._clients[version.registry]
+        query = {"name": version.name, "version": version.version}
+        location = await client.json(f"{API}/model-versions/get-download-uri", query, _model(version.name))
         artifact_uri = str(location.get("artifact_uri", ""))
-        if artifact_uri.startswith(PROXIED_SCHEME):
-            root = artifact_uri.removeprefix(PROXIED_SCHEME).lstrip("/")
-            listing, parameter = f"{uri}/api/2.0/mlflow-artifacts/artifacts", "path"
-        elif version.model_id:
-            root = ""
-            listing = f"{uri}/api/2.0/mlflow/logged-models/{quote(version.model_id, safe='')}/artifacts/directories"
-            parameter = "artifact_directory_path"
-        else:
-            raise Stalling(
-                "ArtifactsUnreachable",
-                f"the files of {version.name} version {version.version} lie at {bounded(artifact_uri, 200)}, which MLflow"
-                " does not hand out: start it with --serve-artifacts, or log the model with MLflow 3",
-            )
         try:
-            return await self._list(version.registry, listing, parameter, root)
+            files = await self._list(client, await self._listing(client, version, artifact_uri))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _odd(version.registry, error) from error
+            raise registry_refusals.odd(client.settings, error) from error
+        if not files:
+            raise registry_refusals.artifacts_unreachable(
+                client.settings, f"MLflow finds none at {bounded(artifact_uri, 200)}, as on a disk that only the trainer has"
+            )
+        return files
 
     async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
         """The bytes of one file of a version, in chunks."""
-        url = f"{self._uris[version.registry]}/model-versions/get-artifact"
+        client = self._clients[version.registry]
         query = {"name": version.name, "version": version.version, "path": path}
         try:
-            async with self._session.get(url, params=query, timeout=DOWNLOAD_TIMEOUT) as response:
-                metrics.registry_requests.labels(registry=version.registry, code=str(response.status)).inc()
-                if response.status != HTTPStatus.OK:
-                    raise _refusal(version.registry, url, response.status, await _text(response))
-                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                    yield chunk
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _unavailable(version.registry, url, error) from error
+            async for chunk in client.download("/model-versions/get-artifact", query, replace(_model(version.name), files=True)):
+                yield chunk
+        except NotThere as error:
+            raise registry_refusals.artifacts_unreachable(client.settings, error.said) from error
+
+    def _client_of(self, reference: ModelReference) -> RegistryClient:
+        name = self.name_of(reference)
+        if name not in self._clients:
+            raise Stalling(
+                "RegistryUnknown",
+                f"spec.model.registryRef names {name!r}; the operator's administrator declared: {', '.join(self._clients)}",
+            )
+        return self._clients[name]
 
     def _fresh_for(self, answer: _Answer) -> float:
         """Seconds. A refusal is asked about again when its resource comes back, and once for all that met it meanwhile."""
@@ -189,52 +210,74 @@ class Registry:
     async def _ask(self, reference: ModelReference) -> _Answer:
         result: ModelVersion | ReconcileError
         try:
-            result = await self._look_up(reference)
+            client = self._client_of(reference)
+            try:
+                result = await self._look_up(client, reference)
+            except ReconcileError:
+                raise
+            except Exception as error:  # an answer that nobody thought of must stop neither the poll nor the process
+                log.exception("RegistryOdd", extra={"reference": reference.label})
+                result = registry_refusals.odd(client.settings, error)
         except ReconcileError as error:
             result = error
-        except Exception as error:  # an answer that nobody thought of must stop neither the poll nor the process
-            log.exception("RegistryOdd", extra={"reference": reference.label})
-            result = _odd(self.name_of(reference), error)
         answer = _Answer(result, time.monotonic())
         self._answers[reference] = answer
         return answer
 
-    async def _look_up(self, reference: ModelReference) -> ModelVersion:
-        registry = self.name_of(reference)
-        if registry not in self._uris:
-            raise Stalling(
-                "RegistryUnknown",
-                f"spec.model.registryRef names {registry!r}; the operator's administrator declared: {', '.join(self._uris)}",
-            )
-        base = f"{self._uris[registry]}/api/2.0/mlflow"
+    async def _look_up(self, client: RegistryClient, reference: ModelReference) -> ModelVersion:
+        registry = client.settings.name
         if reference.alias:
-            url, query = f"{base}/registered-models/alias", {"name": reference.name, "alias": reference.alias}
+            path, query = f"{API}/registered-models/alias", {"name": reference.name, "alias": reference.alias}
         else:
-            url, query = f"{base}/model-versions/get", {"name": reference.name, "version": str(reference.version)}
-        answer = await self._json(registry, url, query, missing=_not_found(reference, registry))
+            path, query = f"{API}/model-versions/get", {"name": reference.name, "version": str(reference.version)}
+        try:
+            answer = await client.json(path, query, _model(reference.name))
+        except NotThere as error:
+            raise _not_found(reference, registry, error.said) from error
         found: dict[str, Any] = answer.get("model_version") or {}
         status = bounded(str(found.get("status", "READY")), 50)
         if status != "READY":
             raise Waiting("ModelNotReady", f"{reference.label} is {status} in registry {registry}, not READY yet")
         version = str(found.get("version", ""))
         if not (version.isascii() and version.isdigit() and len(version) <= MAX_VERSION_DIGITS):
-            raise _unavailable(registry, url, "the answer has no model version in it")
+            raise Waiting("RegistryUnavailable", f"registry {registry!r} answers with no model version in it; is it an MLflow?")
         return ModelVersion(
             registry=registry,
             name=reference.name,
             version=version,
             run_id=bounded(str(found.get("run_id", "")), 100),
-            model_id=bounded(str(found.get("model_id", "")), 100),
+            model_id=_model_id(found),
             created=bounded(str(found.get("creation_timestamp", "")), 50),
             tags=_tags(found.get("tags") or []),
         )
 
-    async def _list(self, registry: str, listing: str, parameter: str, root: str) -> list[RemoteFile]:
+    async def _listing(self, client: RegistryClient, version: ModelVersion, artifact_uri: str) -> _Listing:
+        """Where MLflow lists what is at `artifact_uri`: with artifact proxying, of a logged model, or else of a run."""
+        if artifact_uri.startswith(PROXIED_SCHEME):
+            root = artifact_uri.removeprefix(PROXIED_SCHEME).lstrip("/")
+            needs = _experiment(f"experiment {bounded(root.split('/', 1)[0], 50)}")
+            return _Listing("/api/2.0/mlflow-artifacts/artifacts", "path", root, {}, needs)
+        needs = _experiment_of(version)
+        if version.model_id:
+            path = f"{API}/logged-models/{quote(version.model_id, safe='')}/artifacts/directories"
+            return _Listing(path, "artifact_directory_path", "", {}, needs)
+        if version.run_id:
+            query = {"run_id": version.run_id}
+            run = await client.json(f"{API}/runs/get", query, needs)
+            above = f"{run['run']['info']['artifact_uri'].rstrip('/')}/"
+            if artifact_uri.startswith(above):
+                return _Listing(f"{API}/artifacts/list", "path", artifact_uri.removeprefix(above).rstrip("/"), query, needs)
+        raise registry_refusals.artifacts_unreachable(
+            client.settings, f"MLflow lists what a run or a logged model has, and {bounded(artifact_uri, 200)} is of neither"
+        )
+
+    async def _list(self, client: RegistryClient, listing: _Listing) -> list[RemoteFile]:
         files: list[RemoteFile] = []
         directories, asked = [""], 0
         while directories:
             directory, asked = directories.pop(), asked + 1
-            answer = await self._json(registry, listing, {parameter: "/".join(part for part in (root, directory) if part)})
+            where = {listing.parameter: "/".join(part for part in (listing.root, directory) if part)}
+            answer = await client.json(listing.path, {**listing.query, **where}, replace(listing.needs, files=True))
             for entry in answer.get("files") or []:
                 # With artifact proxying MLflow answers with names, without it with paths from the root.
                 name = str(entry["path"]).rsplit("/", 1)[-1]
@@ -247,49 +290,12 @@ class Registry:
                 raise Stalling("TooManyFiles", f"the model has more than {MAX_FILES} files; a scikit-learn model has about ten")
         return files
 
-    async def _json_or_nothing(self, registry: str, url: str, query: dict[str, str]) -> dict[str, Any]:
-        """The answer, or an empty one where MLflow has nothing there: a run can be deleted and its version stay."""
-        gone = Waiting("ModelNotFound", "")
-        try:
-            return await self._json(registry, url, query, missing=gone)
-        except Waiting as error:
-            if error.reason != gone.reason:
-                raise
-            return {}
 
-    async def _json(self, registry: str, url: str, query: dict[str, str], missing: Waiting | None = None) -> dict[str, Any]:
-        try:
-            async with self._session.get(url, params=query, timeout=REQUEST_TIMEOUT) as response:
-                metrics.registry_requests.labels(registry=registry, code=str(response.status)).inc()
-                text = await _text(response)
-                if response.status != HTTPStatus.OK:
-                    # MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have.
-                    if missing is not None and _error_code(text) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-                        raise Waiting(missing.reason, f"{missing.message} (MLflow: {_message(text)})", missing.delay)
-                    raise _refusal(registry, url, response.status, text)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _unavailable(registry, url, error) from error
-        answer = _parse(text)
-        if answer is None:
-            raise _unavailable(registry, url, "the answer is no JSON; is this the address of an MLflow server?")
-        return answer
-
-
-async def _text(response: aiohttp.ClientResponse) -> str:
-    content = bytearray()
-    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            return ""
-    return content.decode(errors="replace")
-
-
-def _parse(text: str) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None
+def _model_id(found: dict[str, Any]) -> str:
+    """The logged model behind a version: MLflow 3 names it only as the version's source, `models:/m-...`."""
+    source = str(found.get("source", ""))
+    named = source.removeprefix(LOGGED_MODEL_SCHEME) if source.startswith(LOGGED_MODEL_SCHEME) else ""
+    return bounded(str(found.get("model_id") or named), 100)
 
 
 def _tags(entries: list[dict[str, Any]]) -> dict[str, str]:
@@ -303,12 +309,16 @@ def _latest(answer: dict[str, Any], kind: str) -> dict[str, float]:
     return {bounded(str(entry["key"]), 250): float(entry["value"]) for entry in entries}
 
 
-def _error_code(text: str) -> str:
-    return str((_parse(text) or {}).get("error_code", ""))
+def _model(name: str) -> Need:
+    return Need(f"READ on the registered model {name!r}")
 
 
-def _message(text: str) -> str:
-    return bounded(str((_parse(text) or {}).get("message") or text), 300)
+def _experiment(which: str) -> Need:
+    return Need(f"READ on {which}, in which the version was logged")
+
+
+def _experiment_of(version: ModelVersion) -> Need:
+    return _experiment(f"the experiment of run {version.run_id}" if version.run_id else "the experiment")
 
 
 def _differs(before: ModelVersion | ReconcileError, after: ModelVersion | ReconcileError) -> bool:
@@ -317,32 +327,10 @@ def _differs(before: ModelVersion | ReconcileError, after: ModelVersion | Reconc
     return before.reason != after.reason
 
 
-def _not_found(reference: ModelReference, registry: str) -> Waiting:
+def _not_found(reference: ModelReference, registry: str, said: str) -> Waiting:
     wanted = f"alias {reference.alias!r}" if reference.alias else f"version {reference.version}"
     return Waiting(
         "ModelNotFound",
-        f"registry {registry!r} has no model {reference.name!r} with {wanted}; it is deployed as soon as it is registered there",
+        f"registry {registry!r} has no model {reference.name!r} with {wanted} (MLflow: {said});"
+        " it is deployed as soon as it is registered there",
     )
-
-
-def _refusal(registry: str, url: str, status: int, text: str) -> ReconcileError:
-    said = _message(text)
-    if status == HTTPStatus.FORBIDDEN and "host" in said.lower():
-        return Waiting(
-            "RegistryRefused",
-            f"MLflow at {url} refuses to be called by that name ({said}); add it to its MLFLOW_SERVER_ALLOWED_HOSTS",
-            delay=60,
-        )
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return Waiting("RegistryRefused", f"registry {registry!r} refused the operator: {status} {said}", delay=60)
-    return Waiting("RegistryUnavailable", f"registry {registry!r} at {url} answered {status}: {said}", delay=10)
-
-
-def _unavailable(registry: str, url: str, why: object) -> Waiting:
-    said = bounded(str(why) or type(why).__name__, 300)
-    return Waiting("RegistryUnavailable", f"registry {registry!r} at {url} cannot be reached: {said}", delay=10)
-
-
-def _odd(registry: str, error: Exception) -> Waiting:
-    said = bounded(f"{type(error).__name__}: {error}", 200)
-    return Waiting("RegistryUnavailable", f"registry {registry!r} answers as no MLflow does ({said}); is it one?", delay=30)

@@ -5,9 +5,10 @@ The chart writes it; `python -m controller` refuses to start on a key that it do
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from controller.quantity import bytes_of
@@ -22,16 +23,88 @@ class _Settings(BaseModel):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # where somebody put a password into a setting, the complaint must not repeat it
     )
 
 
+class SecretName(_Settings):
+    """A Secret in the operator's namespace."""
+
+    name: str = Field(min_length=1)
+
+
+class SecretKey(SecretName):
+    """A key of a Secret, or of a ConfigMap, in the operator's namespace."""
+
+    key: str = Field(min_length=1)
+
+
+class AuthSettings(_Settings):
+    """How the operator logs in to a registry: one of the two."""
+
+    basic_secret: SecretName | None = None
+    """Its keys `username` and `password`, as in the type kubernetes.io/basic-auth."""
+    bearer_secret: SecretKey | None = None
+    """A token."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.basic_secret is None) == (self.bearer_secret is None):
+            raise ValueError("auth takes exactly one of basicSecret and bearerSecret")
+        return self
+
+
+class HeaderSettings(_Settings):
+    """A header of every request to a registry; its value is given, or is in a Secret."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    value: str | None = None
+    secret: SecretKey | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.value is None) == (self.secret is None):
+            raise ValueError(f"the header {self.name} takes exactly one of value and secret")
+        if self.value is not None and self.name.lower() in {"authorization", "proxy-authorization", "cookie"}:
+            raise ValueError(f"the header {self.name} lets its holder in: put its value into a Secret, and name that in secret")
+        return self
+
+
 class RegistrySettings(_Settings):
-    """An MLflow registry that resources may name."""
+    """An MLflow registry that resources may name. What is secret is in files, see `controller.registry_client`."""
 
     name: str
     """How `spec.model.registryRef` names it."""
-    uri: str = Field(pattern=r"^https?://[^/]+.*$")
+    uri: str = Field(pattern=r"^https?://[^/?#]+[^?#]*$")
     """Base address of the MLflow server, such as http://mlflow.mlflow.svc:5000."""
+    auth: AuthSettings | None = None
+    """How to log in; without it nobody is asked to."""
+    headers: tuple[HeaderSettings, ...] = ()
+    """Sent with every request, such as what a gateway before MLflow asks for."""
+    ca_secret: SecretKey | None = None
+    """The certificates, as PEM, that vouch for the registry's own, instead of those that the image knows."""
+    ca_config_map: SecretKey | None = None
+    """The same from a ConfigMap."""
+    allowed_namespaces: tuple[str, ...] = ()
+    """Patterns, with * and ?, of the namespaces whose ModelDeployments may name it; empty: all."""
+    allowed_models: tuple[str, ...] = ()
+    """Patterns of the registered models that they may name; empty: all."""
+
+    @field_validator("uri")
+    @classmethod
+    def _names_nobody(cls, uri: str) -> str:
+        if "@" in urlsplit(uri).netloc:
+            raise ValueError("uri holds a user name: put name and password into a Secret, and name that in auth.basicSecret")
+        return uri.rstrip("/")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ca_secret is not None and self.ca_config_map is not None:
+            raise ValueError("set one of caSecret and caConfigMap")
+        names = [header.name.lower() for header in self.headers] + (["authorization"] if self.auth else [])
+        if len(set(names)) < len(names):
+            raise ValueError("headers name one header twice; Authorization is what auth sends")
+        return self
 
 
 class RolloutDefaults(_Settings):
@@ -67,6 +140,8 @@ class Settings(_Settings):
     """Namespaces whose ModelDeployments are served; empty: all."""
     registries: tuple[RegistrySettings, ...] = Field(min_length=1)
     """MLflow registries; the first is the default."""
+    registries_dir: Path = Path("/etc/registries")
+    """Directory of what is secret about them, see `controller.registry_client`."""
     server_image: str
     """Image of the serving pods."""
     server_image_pull_policy: str = "IfNotPresent"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -41,7 +42,7 @@ class MlflowDouble:
         return web.Response(status=404, text="no such path")
 
     def registry(self, poll_seconds: float = 30) -> Registry:
-        return Registry([RegistrySettings(name="main", uri=f"{self.server.make_url('/')}")], poll_seconds)
+        return Registry([RegistrySettings(name="main", uri=f"{self.server.make_url('/')}")], poll_seconds, Path("/nowhere"))
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ async def test_bad_answers_are_waited_out_with_a_reason(
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    error = await refused(Registry([RegistrySettings(name="main", uri="http://127.0.0.1:1")], 30))
+    error = await refused(Registry([RegistrySettings(name="main", uri="http://127.0.0.1:1")], 30, Path("/nowhere")))
     assert error.reason == "RegistryUnavailable"
 
 

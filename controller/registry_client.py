@@ -1,0 +1,164 @@
+"""One MLflow server over HTTP: logged in, over TLS that is checked, and with refusals that name their remedy.
+
+What is secret is in files that Kubernetes keeps up to date, by the registry's place in the settings:
+
+    <directory>/<place>/username, password    of auth.basicSecret
+    <directory>/<place>/token                 of auth.bearerSecret
+    <directory>/<place>/header-<place>        of a header's secret
+    <directory>/<place>/ca.crt                of caSecret or caConfigMap
+
+They are a few bytes in memory, so they are read for each request: what is rotated is used at once. Redirects are not
+followed: they could carry what is secret to another host.
+"""
+
+import base64
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from controller import metrics, registry_refusals
+from controller.errors import Waiting
+from controller.registry_refusals import Login, Need
+from controller.settings import RegistrySettings
+from controller.text import bounded
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15)  # seconds, for one answer in JSON
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=1800, connect=15, sock_read=60)
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_SECRET_BYTES = 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
+NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+"""MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have."""
+
+
+class NotThere(Waiting):
+    """MLflow has nothing of that name; who asked knows what that means."""
+
+    def __init__(self, registry: str, said: str) -> None:
+        super().__init__("ModelNotFound", f"registry {registry!r} has it no longer (MLflow: {said})")
+        self.said = said
+
+
+class RegistryClient:
+    """Asks one registry. The session is everybody's: nothing of a registry is kept in it."""
+
+    def __init__(self, settings: RegistrySettings, directory: Path, session: aiohttp.ClientSession) -> None:
+        self.settings = settings
+        self._directory = directory
+        self._session = session
+        self._trusted: tuple[bytes, ssl.SSLContext] | None = None
+
+    async def json(self, path: str, query: dict[str, str], needs: Need) -> dict[str, Any]:
+        """MLflow's answer to a question that takes the permission `needs`. Raises NotThere or another Waiting."""
+        text = b""
+        async with aclosing(self._get(path, query, needs, REQUEST_TIMEOUT)) as chunks:
+            async for chunk in chunks:
+                text += chunk
+                if len(text) > MAX_ANSWER_BYTES:
+                    raise registry_refusals.no_json(self.settings, "")
+        answer = _parse(text)
+        if answer is None:
+            raise registry_refusals.no_json(self.settings, text.decode(errors="replace"))
+        return answer
+
+    def download(self, path: str, query: dict[str, str], needs: Need) -> AsyncIterator[bytes]:
+        """A file, in chunks."""
+        return self._get(path, query, needs, DOWNLOAD_TIMEOUT)
+
+    async def _get(
+        self, path: str, query: dict[str, str], needs: Need, limits: aiohttp.ClientTimeout
+    ) -> AsyncGenerator[bytes, None]:
+        login, headers, trusted = self._login(), self._headers(), self._trust()
+        if login.authorization:
+            headers["Authorization"] = login.authorization
+        try:
+            async with self._session.get(
+                f"{self.settings.uri}{path}", params=query, headers=headers, ssl=trusted, timeout=limits, allow_redirects=False
+            ) as response:
+                metrics.registry_requests.labels(registry=self.settings.name, code=str(response.status)).inc()
+                if response.status != HTTPStatus.OK:
+                    text = await _beginning(response)
+                    described = _parse(text) or {}
+                    said = str(described.get("message") or text.decode(errors="replace"))
+                    if described.get("error_code") in NOT_THERE:
+                        raise NotThere(self.settings.name, bounded(said, 300))
+                    location = response.headers.get("Location", "")
+                    raise registry_refusals.refusal(self.settings, login, response.status, said, location, needs)
+                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    yield chunk
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise registry_refusals.unreachable(self.settings, error) from error
+
+    def _login(self) -> Login:
+        auth = self.settings.auth
+        if auth is not None and auth.basic_secret is not None:
+            user, password = (self._secret(key, "Secret", auth.basic_secret.name, key) for key in ("username", "password"))
+            if ":" in user:
+                raise registry_refusals.secret_unusable(self.settings, "Secret", auth.basic_secret.name, "username", "has a ':'")
+            return Login(user, f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+        if auth is not None and auth.bearer_secret is not None:
+            return Login("", f"Bearer {self._secret('token', 'Secret', auth.bearer_secret.name, auth.bearer_secret.key)}")
+        return Login("", "")
+
+    def _headers(self) -> dict[str, str]:
+        headers = {}
+        for place, header in enumerate(self.settings.headers):
+            secret = header.secret
+            headers[header.name] = (
+                self._secret(f"header-{place}", "Secret", secret.name, secret.key) if secret else str(header.value)
+            )
+        return headers
+
+    def _trust(self) -> ssl.SSLContext | bool:
+        """What vouches for the registry's certificate; the context is made anew only when the file has changed."""
+        kind, source = (
+            ("Secret", self.settings.ca_secret) if self.settings.ca_secret else ("ConfigMap", self.settings.ca_config_map)
+        )
+        if source is None:
+            return True
+        bundle = self._secret("ca.crt", kind, source.name, source.key, lines=True)
+        if self._trusted is None or self._trusted[0] != bundle.encode():
+            try:
+                self._trusted = (bundle.encode(), ssl.create_default_context(cadata=bundle))
+            except (ssl.SSLError, ValueError) as error:
+                why = "has no certificates as PEM"
+                raise registry_refusals.secret_unusable(self.settings, kind, source.name, source.key, why) from error
+        return self._trusted[1]
+
+    def _secret(self, file: str, kind: str, name: str, key: str, lines: bool = False) -> str:
+        """What a Secret or ConfigMap says, without the line break that editors and `echo` leave at its end."""
+        try:
+            with (self._directory / file).open("rb") as stream:
+                text = stream.read(MAX_SECRET_BYTES).decode().strip("\r\n")
+        except (OSError, ValueError) as error:
+            why = "is not there" if isinstance(error, OSError) else "is no text"
+            raise registry_refusals.secret_unusable(self.settings, kind, name, key, why) from None  # it would quote the text
+        if not text:
+            raise registry_refusals.secret_unusable(self.settings, kind, name, key, "is empty")
+        if not lines and not text.isprintable():
+            raise registry_refusals.secret_unusable(self.settings, kind, name, key, "has line breaks or control characters in it")
+        return text
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Enough of a refusal to say what it says."""
+    content = b""
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        content += chunk
+        if len(content) > CHUNK_BYTES:
+            break
+    return content
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None

@@ -1,0 +1,151 @@
+"""Why a registry gave no answer, and what to do about it: pure. Nothing secret is handed in here, so nothing can get out."""
+
+import ssl
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from controller.errors import Stalling, Waiting
+from controller.settings import RegistrySettings
+from controller.text import bounded
+
+PATIENCE = 60.0
+"""Seconds until the next try where a person has to change something first."""
+UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
+"""OpenSSL's X509_V_ERR codes that say: whoever signed this is not among those I trust."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whom the operator was for one request, and the header that proved it."""
+
+    user: str
+    authorization: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a request takes of MLflow."""
+
+    permission: str
+    files: bool = False
+    """MLflow has to reach the storage of the artifacts."""
+
+
+def forbidden(registry: RegistrySettings, namespace: str, model: str) -> Stalling | None:
+    """Why a resource in `namespace` may not name `model` of this registry, or None where it may."""
+    for what, value, patterns, setting in (
+        ("namespace", namespace, registry.allowed_namespaces, "allowedNamespaces"),
+        ("model", model, registry.allowed_models, "allowedModels"),
+    ):
+        if patterns and not any(fnmatchcase(value, pattern) for pattern in patterns):
+            return Stalling(
+                "RegistryForbidden",
+                f"registry {registry.name!r} is not for {what} {value!r}, only for: {bounded(', '.join(patterns), 300)};"
+                f" ask the operator's administrator (chart value registries[].{setting}), or name another registry",
+            )
+    return None
+
+
+def refusal(registry: RegistrySettings, login: Login, status: int, said: str, location: str, needs: Need) -> Waiting:
+    """What an answer other than 200 means."""
+    said = "with a web page" if said.lstrip().startswith("<") else bounded(said, 300)
+    who = f"registry {registry.name!r} at {registry.uri}"
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        target = urlsplit(location)._replace(query="", fragment="").geturl()  # a login page's query may hold what is secret
+        return _refused(
+            f"{who} sends the operator elsewhere ({status}, to {bounded(target, 200)}), and"
+            " the operator takes its credentials nowhere else; if MLflow is there, make that the registry's uri;"
+            " if it is a login page, set the registry's auth or headers"
+        )
+    if status == HTTPStatus.FORBIDDEN and "host header" in said.lower():
+        return _refused(
+            f"{who} refuses to be called by that name ({said});"
+            f" add {urlsplit(registry.uri).netloc!r} to the MLFLOW_SERVER_ALLOWED_HOSTS of the MLflow server"
+        )
+    if status == HTTPStatus.UNAUTHORIZED:
+        return _refused(f"{who} {_login_remedy(registry)} (MLflow: {said})")
+    if status == HTTPStatus.FORBIDDEN:
+        user = f"the user {bounded(login.user, 100)!r}" if login.user else "the operator"
+        return _refused(
+            f"{who} does not let {user} in: it needs {needs.permission}; have that permission granted in MLflow"
+            f" (which says the same of what it does not have: {said})"
+        )
+    if "--no-serve-artifacts" in said or (needs.files and status == HTTPStatus.INTERNAL_SERVER_ERROR):
+        return artifacts_unreachable(registry, f"MLflow cannot read them ({status}: {said})")
+    if status == HTTPStatus.NOT_FOUND:
+        return Waiting(
+            "RegistryUnavailable",
+            f"{who} answered 404 as no MLflow does ({said}); is that its address, with the path under which a proxy shows it?",
+            delay=30,
+        )
+    return Waiting("RegistryUnavailable", f"{who} answered {status}: {said}", delay=10)
+
+
+def artifacts_unreachable(registry: RegistrySettings, why: str) -> Waiting:
+    return Waiting(
+        "ArtifactsUnreachable",
+        f"registry {registry.name!r} does not hand out the files of the version: {why}; the operator asks MLflow alone for"
+        " them, so start it with --serve-artifacts, or give the MLflow server itself access to where they lie",
+        delay=PATIENCE,
+    )
+
+
+def unreachable(registry: RegistrySettings, error: Exception) -> Waiting:
+    """What a connection that failed means."""
+    who = f"registry {registry.name!r} at {registry.uri}"
+    certificate = getattr(error, "certificate_error", None)
+    if isinstance(certificate, ssl.SSLCertVerificationError):
+        why = bounded(certificate.verify_message, 200)
+        if certificate.verify_code in UNKNOWN_ISSUER:
+            remedy = "name the certificate authority that signed it in the registry's caSecret or caConfigMap"
+        else:
+            remedy = "have it renewed for the name in the registry's uri, or correct the uri"
+        return Waiting("RegistryUntrusted", f"{who} shows a certificate that does not hold ({why}); {remedy}", PATIENCE)
+    said = bounded(str(error) or "no answer in time", 300)
+    return Waiting("RegistryUnavailable", f"{who} cannot be reached: {said}", delay=10)
+
+
+def no_json(registry: RegistrySettings, text: str) -> Waiting:
+    """It answered 200 with something that no MLflow says."""
+    who = f"registry {registry.name!r} at {registry.uri}"
+    if text.lstrip().startswith("<"):
+        return _refused(
+            f"{who} answers with a web page instead of JSON: this is the address of something else,"
+            " or of a login page in front of MLflow; correct the registry's uri, or set its auth or headers"
+        )
+    return Waiting("RegistryUnavailable", f"{who} answers with no JSON; is this the address of an MLflow server?", delay=10)
+
+
+def odd(registry: RegistrySettings, error: Exception) -> Waiting:
+    said = bounded(f"{type(error).__name__}: {error}", 200)
+    return Waiting("RegistryUnavailable", f"registry {registry.name!r} answers as no MLflow does ({said}); is it one?", delay=30)
+
+
+def secret_unusable(registry: RegistrySettings, kind: str, name: str, key: str, why: str) -> Waiting:
+    return Waiting(
+        "RegistrySecretUnusable",
+        f"registry {registry.name!r} needs the key {key!r} of the {kind} {name!r} in the operator's namespace, and it {why};"
+        " correct it there, and it is taken up within two minutes",
+        delay=30,
+    )
+
+
+def _login_remedy(registry: RegistrySettings) -> str:
+    auth = registry.auth
+    if auth is not None and auth.basic_secret is not None:
+        return (
+            f"refuses the username and the password of the Secret {auth.basic_secret.name!r} in the operator's namespace;"
+            " correct them there, and they are taken up within two minutes"
+        )
+    if auth is not None and auth.bearer_secret is not None:
+        return (
+            f"refuses the token under the key {auth.bearer_secret.key!r} of the Secret {auth.bearer_secret.name!r}"
+            " in the operator's namespace; renew it there, and it is taken up within two minutes"
+        )
+    return "wants to know who asks: have its auth set by the operator's administrator (chart value registries[].auth)"
+
+
+def _refused(message: str) -> Waiting:
+    return Waiting("RegistryRefused", message, PATIENCE)
