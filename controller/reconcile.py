@@ -96,7 +96,7 @@ class Reconciler:
             return None
         self.followed[key] = resource.spec.model
 
-        found = await self._resolver.resolve(resource.spec.model)  # first: it may take a while, and what is live is to be fresh
+        found = await self._resolver.resolve(resource)  # first: it may take a while, and what is live is to be fresh
         live = await observe(self._cluster, resource.owner)
         resolution = self._resolver.from_memory(resource, live.remembered, found)
         observed = self._observed(key, resource, live, resolution)
@@ -187,7 +187,7 @@ class Reconciler:
 
         if live.name_taken:
             raise name_conflict("Deployment", owner)
-        await self._resolver.have_in_store(model)
+        await self._resolver.have_in_store(model, resource.owner.namespace)
         annotations = deployments.rollout_annotations(
             resource.word,
             deployments.inputs(spec),
@@ -211,7 +211,7 @@ class Reconciler:
         if decision.cause is Cause.EDIT_REVERTED:
             self._note_edit(key, deployment)
         elif decision.cause is Cause.RETRY:  # a way back waits for nothing: its pods may well be running still
-            await self._resolver.have_in_store(model)
+            await self._resolver.have_in_store(model, key[0])
         current = live.rollout
         if decision.cause is Cause.ROLLED_BACK and current is not None:
             for replica_set in deployments.of_rollout(live.replica_sets, current.number)[-1:]:

@@ -33,10 +33,12 @@ class Resolver:
         self._store = store
         self._artifacts: dict[str, Artifact] = {}
 
-    async def resolve(self, reference: ModelReference) -> Resolution:
-        """Which version `reference` means, pulled and checked."""
+    async def resolve(self, resource: Resource) -> Resolution:
+        """Which version the spec means, pulled and checked."""
+        reference = resource.spec.model
         asked = None
         try:
+            self._registry.permit(reference, resource.owner.namespace)
             version = await self._registry.resolve(reference)
             asked = TargetModel(name=version.name, version=version.version)
             digest = await self._store.pull(version, self._registry)
@@ -60,10 +62,11 @@ class Resolver:
             return found
         return replace(found, asked=TargetModel(name=known.name, version=known.version, digest=known.digest), target=known)
 
-    async def have_in_store(self, model: PinnedModel) -> None:
+    async def have_in_store(self, model: PinnedModel, namespace: str) -> None:
         """Pods fetch what they serve from the store: no template names a digest that is not there."""
         if self._store.has(model.digest) or await self._store.fetch_from_peers(model.digest):
             return
+        self._registry.permit(reference_to(model), namespace)  # a template may name what no spec of the namespace may
         try:
             version = await self._registry.resolve(reference_to(model))
             pulled = await self._store.pull(version, self._registry)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 
 from controller.api import ModelReference
-from controller.errors import Waiting
+from controller.errors import Stalling, Waiting
 from controller.registry import ModelVersion, RemoteFile
 
 MLMODEL = """
@@ -26,11 +26,16 @@ class FakeRegistry:
         self.aliases = {"champion": str(versions[0])} if versions else {}
         self.tags: dict[str, dict[str, str]] = {}
         self.measured: dict[str, dict[str, float]] = {}
+        self.forbidden_to: set[str] = set()
         self.away = False
         self.downloads = 0
 
     def name_of(self, reference: ModelReference) -> str:
         return reference.registry_ref.name if reference.registry_ref else "main"
+
+    def permit(self, reference: ModelReference, namespace: str) -> None:
+        if namespace in self.forbidden_to:
+            raise Stalling("RegistryForbidden", f"registry 'main' is not for namespace {namespace!r}")
 
     async def resolve(self, reference: ModelReference) -> ModelVersion:
         self._reach()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -150,6 +151,29 @@ async def test_a_model_that_is_not_there_yet_is_waited_for(world: World) -> None
     world.registry.aliases["champion"] = "1"
     await world.settle()
     assert world.condition("Ready") == ("True", "Serving")
+
+
+async def test_a_namespace_that_may_not_ask_gets_no_answer_that_another_one_got(world: World) -> None:
+    await deployed(world)
+    world.registry.forbidden_to.add("team")
+    world.registry.aliases["champion"] = "2"
+    await world.settle()
+    assert world.condition("Ready") == ("False", "RegistryForbidden")
+    assert world.condition("Stalled")[0] == "True"
+    assert world.condition("Available")[0] == "True", "what serves goes on"
+    assert world.live_version == "1"
+
+
+async def test_a_template_brings_no_files_that_its_namespace_may_not_ask_for(world: World, tmp_path: Path) -> None:
+    await deployed(world)
+    world.directory = tmp_path / "empty"
+    world.restart()
+    world.registry.forbidden_to.add("team")
+    downloads = world.registry.downloads
+    world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"cpu": "3"}})
+    await world.settle()
+    assert world.registry.downloads == downloads
+    assert world.condition("Ready") == ("False", "RegistryForbidden")
 
 
 @pytest.mark.parametrize(

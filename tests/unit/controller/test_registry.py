@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -41,8 +42,9 @@ class MlflowDouble:
                 return await answer(request)
         return web.Response(status=404, text="no such path")
 
-    def registry(self, poll_seconds: float = 30) -> Registry:
-        return Registry([RegistrySettings(name="main", uri=f"{self.server.make_url('/')}")], poll_seconds, Path("/nowhere"))
+    def registry(self, poll_seconds: float = 30, **settings: Any) -> Registry:
+        declared = RegistrySettings(name="main", uri=f"{self.server.make_url('/')}", **settings)
+        return Registry([declared], poll_seconds, Path("/nowhere"))
 
 
 @pytest.fixture
@@ -68,6 +70,15 @@ async def test_an_alias_is_resolved_to_a_version(mlflow: MlflowDouble) -> None:
     found = await registry.resolve(CHAMPION)
     await registry.close()
     assert found == ModelVersion(registry="main", name="fraud", version="3", run_id="r", model_id="m-1", created="7")
+
+
+async def test_the_logged_model_is_known_by_the_source(mlflow: MlflowDouble) -> None:
+    """MLflow 3 has no other word for it in a version."""
+    said = {key: value for key, value in VERSION.items() if key != "model_id"}
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**said, "source": "models:/m-9"}})
+    registry = mlflow.registry()
+    assert (await registry.resolve(CHAMPION)).model_id == "m-9"
+    await registry.close()
 
 
 async def test_followers_of_one_alias_cost_one_request(mlflow: MlflowDouble) -> None:
@@ -179,7 +190,7 @@ async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, cod
     ("answer", "reason", "says"),
     [
         (web.Response(status=500, text="boom"), "RegistryUnavailable", "500"),
-        (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryUnavailable", "no JSON"),
+        (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryRefused", "web page"),
         (web.json_response([1]), "RegistryUnavailable", "no JSON"),
         (web.json_response({}), "RegistryUnavailable", "no model version"),
         (web.json_response({"model_version": "x"}), "RegistryUnavailable", "as no MLflow does"),
@@ -187,7 +198,9 @@ async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, cod
         (web.Response(text="[" * 100_000), "RegistryUnavailable", "no JSON"),
         (web.Response(text=" " * 9_000_000), "RegistryUnavailable", "no JSON"),
         (web.Response(status=403, text="Invalid Host header"), "RegistryRefused", "MLFLOW_SERVER_ALLOWED_HOSTS"),
-        (web.Response(status=401, text="who are you"), "RegistryRefused", "401"),
+        (web.Response(status=401, text="who are you"), "RegistryRefused", "registries[].auth"),
+        (web.Response(status=403, text="Permission denied"), "RegistryRefused", "READ on the registered model 'fraud'"),
+        (web.Response(status=404, text="<html>not here"), "RegistryUnavailable", "its address"),
         (web.json_response({"model_version": {**VERSION, "status": "PENDING_REGISTRATION"}}), "ModelNotReady", "PENDING"),
     ],
 )
@@ -213,6 +226,29 @@ async def test_a_registry_that_nobody_declared_is_refused(mlflow: MlflowDouble) 
     assert "declared: main" in error.message
 
 
+async def test_who_may_ask_is_said_each_time_whatever_is_known_already(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry(allowed_namespaces=("team-*", "lab"), allowed_models=("fraud*",))
+    registry.permit(CHAMPION, "team-a")
+    await registry.resolve(CHAMPION)
+    for namespace, reference, said in [
+        ("other", CHAMPION, "namespace 'other', only for: team-*, lab"),
+        ("Team-a", CHAMPION, "namespace 'Team-a'"),
+        ("lab", ModelReference(name="churn", alias="champion"), "model 'churn', only for: fraud*"),
+    ]:
+        with pytest.raises(Stalling) as error:
+            registry.permit(reference, namespace)
+        assert error.value.reason == "RegistryForbidden"
+        assert said in error.value.message
+    await registry.close()
+
+
+async def test_without_a_list_everybody_may_ask(mlflow: MlflowDouble) -> None:
+    registry = mlflow.registry()
+    registry.permit(CHAMPION, "anywhere")
+    await registry.close()
+
+
 async def test_files_are_listed_through_the_artifact_proxy(mlflow: MlflowDouble) -> None:
     mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "mlflow-artifacts:/1/models/m-1/artifacts"})
     listing = "mlflow-artifacts/artifacts?path=1/models/m-1/artifacts"
@@ -236,6 +272,58 @@ async def test_an_odd_listing_is_unavailable(mlflow: MlflowDouble, listing: obje
     with pytest.raises(Waiting, match="as no MLflow does"):
         await registry.files(PLAIN)
     await registry.close()
+
+
+async def listed(mlflow: MlflowDouble, version: ModelVersion) -> list[tuple[str, int]]:
+    registry = mlflow.registry()
+    try:
+        return [(file.path, file.size) for file in await registry.files(version)]
+    finally:
+        await registry.close()
+
+
+async def test_files_of_a_logged_model_need_no_proxy(mlflow: MlflowDouble) -> None:
+    mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "s3://bucket/1/models/m-1/artifacts"})
+    mlflow.answers["logged-models/m-1/artifacts/directories?artifact_directory_path"] = web.json_response(
+        {"files": [{"path": "MLmodel", "file_size": 10}]}
+    )
+    assert await listed(mlflow, replace(PLAIN, model_id="m-1")) == [("MLmodel", 10)]
+
+
+async def test_files_of_a_run_need_no_proxy(mlflow: MlflowDouble) -> None:
+    """As MLflow 2 has registered them."""
+    mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "s3://bucket/1/r/artifacts/model"})
+    mlflow.answers["runs/get?run_id=r"] = web.json_response({"run": {"info": {"artifact_uri": "s3://bucket/1/r/artifacts"}}})
+    mlflow.answers["artifacts/list?run_id=r&path=model/data"] = web.json_response(
+        {"files": [{"path": "model/data/part", "file_size": 2}]}
+    )
+    mlflow.answers["artifacts/list?run_id=r&path=model"] = web.json_response(
+        {"files": [{"path": "model/MLmodel", "file_size": 10}, {"path": "model/data", "is_dir": True}]}
+    )
+    assert await listed(mlflow, replace(PLAIN, run_id="r")) == [("MLmodel", 10), ("data/part", 2)]
+
+
+DISABLED = web.Response(status=503, text="disabled due to the mlflow server running with `--no-serve-artifacts`.")
+
+
+@pytest.mark.parametrize(
+    ("artifact_uri", "answer", "says"),
+    [
+        ("mlflow-artifacts:/1", DISABLED, "--serve-artifacts"),
+        ("mlflow-artifacts:/1", web.Response(status=500, text="no bucket access"), "no bucket access"),
+        ("mlflow-artifacts:/1", web.json_response({}), "MLflow finds none at mlflow-artifacts:/1"),
+        ("s3://bucket/model", web.json_response({}), "s3://bucket/model is of neither"),
+    ],
+)
+async def test_files_that_mlflow_does_not_hand_out_say_why(
+    mlflow: MlflowDouble, artifact_uri: str, answer: web.Response, says: str
+) -> None:
+    mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": artifact_uri})
+    mlflow.answers["mlflow-artifacts/artifacts"] = answer
+    with pytest.raises(Waiting) as error:
+        await listed(mlflow, PLAIN)
+    assert error.value.reason == "ArtifactsUnreachable"
+    assert says in error.value.message
 
 
 async def test_an_endless_listing_ends(mlflow: MlflowDouble, monkeypatch: pytest.MonkeyPatch) -> None:
