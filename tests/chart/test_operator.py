@@ -23,7 +23,7 @@ def test_the_operator_understands_what_it_is_told(rendered: Rendered, container:
     assert settings.namespace == NAMESPACE
     assert settings.lease_name == NAME
     assert settings.watch_namespaces == ()
-    assert [registry.model_dump() for registry in settings.registries] == REGISTRIES
+    assert [registry.model_dump(exclude_defaults=True) for registry in settings.registries] == REGISTRIES
     assert settings.server_image == "localhost/modeldeployment-server:dev"
     assert settings.default_resources == Settings.model_fields["default_resources"].default
     assert settings.max_model_bytes == Settings.model_fields["max_model_bytes"].default
@@ -35,7 +35,7 @@ def test_the_operator_understands_what_it_is_told(rendered: Rendered, container:
 def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     settings = parsed(
         helm.render(
-            registries=[*REGISTRIES, {"name": "it's & <other>", "uri": "https://user@mlflow.example/base?a='b'"}],
+            registries=[*REGISTRIES, {"name": "it's & <other>", "uri": "https://mlflow.example/it's/<base>"}],
             watchNamespaces=["team-a", "team-b"],
             pollSeconds=2.5,
             defaults={"resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}}},
@@ -45,7 +45,7 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     )
     assert settings.watch_namespaces == ("team-a", "team-b")
     assert settings.registries[1].name == "it's & <other>"
-    assert settings.registries[1].uri == "https://user@mlflow.example/base?a='b'"
+    assert settings.registries[1].uri == "https://mlflow.example/it's/<base>"
     assert settings.poll_seconds == 2.5
     assert settings.default_resources == {"requests": {"cpu": 1, "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
     assert settings.server_image == f"registry.example/server@sha256:{'0' * 64}"

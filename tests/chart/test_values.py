@@ -11,6 +11,8 @@ import yaml
 from tests.chart.rendering import CHART, REGISTRIES, Helm
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+MAIN = REGISTRIES[0]
+KEY = {"name": "a", "key": "b"}
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 
 
@@ -98,6 +100,17 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"registries": [{"name": "main"}]}, "'uri'"),
         ({"registries": [{"name": "main", "uri": "mlflow:5000"}]}, "/registries/0/uri"),
         ({"registries": [{"name": "main", "uri": "http://u:$(POD_NAME)@mlflow"}]}, "/registries/0/uri"),
+        ({"registries": [{**MAIN, "auth": {"basic": "x"}}]}, "'basic'"),
+        ({"registries": [{**MAIN, "auth": {"basicSecret": {"name": "a"}, "bearerSecret": KEY}}]}, "/registries/0/auth"),
+        ({"registries": [{**MAIN, "auth": {"bearerSecret": {"name": "a"}}}]}, "'key'"),
+        ({"registries": [{**MAIN, "auth": {"basicSecret": {"name": "It"}}}]}, "/registries/0/auth/basicSecret/name"),
+        ({"registries": [{**MAIN, "headers": [{"name": "X-A"}]}]}, "/registries/0/headers/0"),
+        ({"registries": [{**MAIN, "headers": [{"name": "X A", "value": "b"}]}]}, "/registries/0/headers/0/name"),
+        ({"registries": [{**MAIN, "headers": [{"name": "X-A", "value": "$(POD_NAME)"}]}]}, "/registries/0/headers/0/value"),
+        ({"registries": [{**MAIN, "headers": [{"name": "Cookie", "value": "a=b"}]}]}, "put its value into a Secret"),
+        ({"registries": [{**MAIN, "caSecret": KEY, "caConfigMap": KEY}]}, "/registries/0"),
+        ({"registries": [{**MAIN, "allowedNamespaces": [""]}]}, "/registries/0/allowedNamespaces/0"),
+        ({"registries": [{"name": "main", "uri": "https://me:pw@mlflow"}]}, "auth.basicSecret"),
         ({"replicas": 0}, "/replicas"),
         ({"pollSeconds": 0}, "/pollSeconds"),
         ({"watchNamespaces": ["team", "team"]}, "/watchNamespaces"),

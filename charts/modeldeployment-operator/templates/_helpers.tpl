@@ -63,6 +63,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 | toJson -}}
 {{- end -}}
 
+{{/* What is secret about the registries, as files by their place in the list (controller/registry_client.py). Optional: a
+     Secret that is missing is the trouble of its registry alone, and is told by the resources that need it. */}}
+{{- define "modeldeployment-operator.registryFiles" -}}
+{{- range $place, $registry := .Values.registries -}}
+{{- $files := list -}}
+{{- with ($registry.auth).basicSecret -}}
+{{- $files = append $files (list "secret" .name "username" "username") -}}
+{{- $files = append $files (list "secret" .name "password" "password") -}}
+{{- end -}}
+{{- with ($registry.auth).bearerSecret -}}
+{{- $files = append $files (list "secret" .name .key "token") -}}
+{{- end -}}
+{{- range $number, $header := $registry.headers -}}
+{{- with $header.secret -}}
+{{- $files = append $files (list "secret" .name .key (printf "header-%d" $number)) -}}
+{{- end -}}
+{{- end -}}
+{{- with $registry.caSecret -}}
+{{- $files = append $files (list "secret" .name .key "ca.crt") -}}
+{{- end -}}
+{{- with $registry.caConfigMap -}}
+{{- $files = append $files (list "configMap" .name .key "ca.crt") -}}
+{{- end -}}
+{{- range $files }}
+- {{ index . 0 }}:
+    name: {{ index . 1 | quote }}
+    optional: true
+    items: [{key: {{ index . 2 | quote }}, path: {{ printf "%d/%s" $place (index . 3) | quote }}}]
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What the schema cannot say in a sentence that helps. */}}
 {{- define "modeldeployment-operator.check" -}}
 {{- if not .Values.registries -}}
@@ -74,6 +106,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- fail (printf "registries has two entries named %q: a ModelDeployment names its registry, so each needs a name of its own" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
+{{- if regexMatch "^https?://[^/]*@" .uri -}}
+{{- fail (printf "the uri of the registry %q holds a user name: put name and password into a Secret, under the keys username and password, and name it in auth.basicSecret" .name) -}}
+{{- end -}}
+{{- range .headers -}}
+{{- if and (hasKey . "value") (has (lower .name) (list "authorization" "proxy-authorization" "cookie")) -}}
+{{- fail (printf "the header %s of a registry lets its holder in: put its value into a Secret, and name that in secret: {name, key}" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
