@@ -8,6 +8,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from controller.api import ModelReference
 from controller.cluster import Cluster
 from controller.lease import Lease, LostLeadershipError
 from controller.mirror import Mirror
+from controller.readers import Readers
 from controller.reconcile import Key, Reconciler
 from controller.registry import Registry
 from controller.resources.deployment import PodSettings
@@ -72,9 +74,16 @@ async def run(settings: Settings) -> None:
 
 async def serve_store(settings: Settings) -> None:
     """Serve the store until a signal comes."""
-    runner = await _listen(create_app(_store(settings)), settings.store_port)
-    await _stop_signal()
-    await runner.cleanup()
+    async with AsyncExitStack() as stack:
+        readers = None
+        if settings.store_authentication:
+            cluster = await Cluster.connect()
+            stack.push_async_callback(cluster.close)
+            own = f"system:serviceaccount:{settings.namespace}:{settings.service_account}"
+            readers = Readers(cluster, own, settings.watch_namespaces)
+        runner = await _listen(create_app(_store(settings), readers), settings.store_port)
+        stack.push_async_callback(runner.cleanup)
+        await _stop_signal()
 
 
 async def _lead(
@@ -153,7 +162,13 @@ def _health_app() -> web.Application:
 def _store(settings: Settings) -> Store:
     own_prefix = f"//{settings.identity}."  # a replica's address begins with its pod's name
     peers = [peer for peer in settings.store_peers if own_prefix not in peer]
-    return Store(settings.store_dir, settings.max_model_bytes, peers, max_bytes=settings.max_store_bytes)
+    return Store(
+        settings.store_dir,
+        settings.max_model_bytes,
+        peers,
+        max_bytes=settings.max_store_bytes,
+        token_file=settings.store_token_file,
+    )
 
 
 def _pod_settings(settings: Settings) -> PodSettings:

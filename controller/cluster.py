@@ -33,6 +33,7 @@ _PATHS = {  # kind: (API prefix, plural)
     "Service": ("/api/v1", "services"),
     "Event": ("/api/v1", "events"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
+    "TokenReview": ("/apis/authentication.k8s.io/v1", "tokenreviews"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }
 
@@ -161,6 +162,19 @@ class Cluster:
             await self.create("Event", event)
         except ApiError as error:
             log.warning("EventRefused", extra={"error": str(error)})
+
+    async def review_token(self, token: str, audience: str) -> str | None:
+        """The user whose token this is, or None where it is not valid, or not for `audience`."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        status = _present(await self._request("POST", "TokenReview", body=body)).get("status") or {}
+        if not status.get("authenticated") or audience not in (status.get("audiences") or []):
+            return None
+        user: str = status["user"]["username"]
+        return user
 
     async def _request(
         self,

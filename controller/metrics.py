@@ -24,4 +24,7 @@ store_versions = Gauge("modeldeployment_store_versions", "Model versions in this
 store_dropped = Counter(
     "modeldeployment_store_dropped_versions_total", "Model versions dropped since nothing named them.", registry=registry
 )
+store_refusals = Counter(
+    "modeldeployment_store_refusals_total", "Requests that the store refused for want of a right.", ["code"], registry=registry
+)
 leader = Gauge("modeldeployment_leader", "1 on the replica that leads.", registry=registry)

@@ -9,18 +9,15 @@ after a list of the cluster that could not be read to its end.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import aiohttp
 
 from controller.api import MANAGED_BY, MANAGED_BY_LABEL, HistoryEntry, ModelDeploymentStatus, ServingModel
 from controller.cluster import ApiError
-from controller.directory import DIGEST
 from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Registry
 from controller.resolution import reference_to
-from controller.resource import read_status
+from controller.resource import digests_in, read_status
 from controller.resources.deployment import MODEL_DIGEST
 from controller.store import Store
 
@@ -138,15 +135,3 @@ def models(status: ModelDeploymentStatus) -> list[ServingModel | HistoryEntry]:
     """The models that a store must have: what serves, and what could be gone back to. One each."""
     found: list[ServingModel | HistoryEntry] = [*([status.serving] if status.serving else []), *status.history]
     return list({model.digest: model for model in found}.values())
-
-
-def digests_in(status: Any) -> Iterator[str]:
-    """Every digest that a status names, wherever it stands: also in what another version of the operator wrote."""
-    if isinstance(status, dict):
-        for value in status.values():
-            yield from digests_in(value)
-    elif isinstance(status, list):
-        for value in status:
-            yield from digests_in(value)
-    elif isinstance(status, str) and DIGEST.fullmatch(status):
-        yield status

@@ -1,5 +1,6 @@
 """A ModelDeployment as it is read: what a person asks for, and what was told about it last."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from controller.api import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
+from controller.directory import DIGEST
 from controller.ports import Object
 from controller.resources.identity import Owner
 from controller.rollout import Word
@@ -57,3 +59,15 @@ def read_status(body: Object) -> ModelDeploymentStatus:
         return ModelDeploymentStatus.model_validate(body.get("status") or {})
     except ValidationError:
         return ModelDeploymentStatus()
+
+
+def digests_in(status: Any) -> Iterator[str]:
+    """Every digest that a status names, wherever it stands: also in what another version of the operator wrote."""
+    if isinstance(status, dict):
+        for value in status.values():
+            yield from digests_in(value)
+    elif isinstance(status, list):
+        for value in status:
+            yield from digests_in(value)
+    elif isinstance(status, str) and DIGEST.fullmatch(status):
+        yield status

@@ -4,25 +4,29 @@
     GET /v1/files/sha256:<hash>          a file
     GET /healthz, /readyz
 
-What is asked for is named by its content, so knowing the digest is the permission to read it. What is not here is asked
-from the other replicas first.
+Who asks shows a token (`controller.readers`), and for a manifest has to be in a namespace that names it; only who has the
+manifest knows the hashes of the files. What is not here is asked from the other replicas first.
 """
 
 from pathlib import Path
 
 from aiohttp import web
 
+from controller import metrics
 from controller.directory import DIGEST
+from controller.readers import Readers, Refused
 from controller.store import HOP_HEADER, Store
 
 _STORE = web.AppKey("store", Store)
+_READERS: web.AppKey[Readers | None] = web.AppKey("readers")
 _CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-def create_app(store: Store) -> web.Application:
-    """The application that serves `store`."""
+def create_app(store: Store, readers: Readers | None = None) -> web.Application:
+    """The application that serves `store` to `readers`, or to everybody who knows a digest."""
     app = web.Application()
     app[_STORE] = store
+    app[_READERS] = readers
     app.add_routes(
         [
             web.get("/v1/manifests/{digest}", _manifest),
@@ -36,6 +40,7 @@ def create_app(store: Store) -> web.Application:
 
 async def _manifest(request: web.Request) -> web.StreamResponse:
     store, digest = request.app[_STORE], _digest(request)
+    await _admit(request, digest)
     if not store.has(digest) and HOP_HEADER not in request.headers:
         await store.fetch_from_peers(digest)
     store.used([digest])  # a pod that has the manifest asks for the files next
@@ -45,6 +50,7 @@ async def _manifest(request: web.Request) -> web.StreamResponse:
 async def _file(request: web.Request) -> web.StreamResponse:
     # A pod asks for the manifest first, and that brings the files along; another replica may have answered it, though.
     store, digest = request.app[_STORE], _digest(request)
+    await _admit(request)
     sha256 = digest.removeprefix("sha256:")
     path = store.file_path(sha256)
     if not path.is_file() and HOP_HEADER not in request.headers:
@@ -60,6 +66,18 @@ async def _ready(request: web.Request) -> web.Response:
     if request.app[_STORE].mirrored:
         return web.Response(text="ok\n")
     return web.Response(text="not yet: models that run are still being copied here\n", status=503)
+
+
+async def _admit(request: web.Request, digest: str | None = None) -> None:
+    readers = request.app[_READERS]
+    if readers is None:
+        return
+    try:
+        await readers.admit(request.headers.get("Authorization", ""), digest)
+    except Refused as refusal:
+        metrics.store_refusals.labels(code=str(refusal.status)).inc()
+        refusals = {401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 503: web.HTTPServiceUnavailable}
+        raise refusals[refusal.status](text=f"{refusal.sentence}\n") from refusal
 
 
 def _digest(request: web.Request) -> str:

@@ -163,6 +163,12 @@ class Settings(_Settings):
     """Port of the store."""
     store_peers: tuple[str, ...] = ()
     """Addresses of the replicas' stores, this one's included."""
+    store_authentication: bool = True
+    """Whether the store asks the API server whose token a pod shows."""
+    store_token_file: Path | None = None
+    """The token that this replica shows to the others' stores."""
+    service_account: str = "default"
+    """The operator's own ServiceAccount: its pods may read everything."""
     store_size_limit: str = "20Gi"
     """Size of the store's volume. The store keeps a tenth below it: a volume that is full is worse than a store that is."""
     store_keep_unused_seconds: float = Field(default=3600.0, ge=0)

@@ -39,12 +39,22 @@ class Source(Protocol):
 
 
 class Store(Directory):
-    """The store in a directory of at most `max_bytes`. `peers` are the addresses of other replicas' stores."""
+    """The store in a directory of at most `max_bytes`. `peers` are the addresses of other replicas' stores, which are shown the
+    token in `token_file`."""
 
-    def __init__(self, directory: Path, max_model_bytes: int, peers: Sequence[str] = (), *, max_bytes: int = sys.maxsize) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        max_model_bytes: int,
+        peers: Sequence[str] = (),
+        *,
+        max_bytes: int = sys.maxsize,
+        token_file: Path | None = None,
+    ) -> None:
         super().__init__(directory, max_bytes)
         self._max_model_bytes = max_model_bytes
         self._peers = peers
+        self._token_file = token_file
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._pulls: dict[str, asyncio.Task[str]] = {}
         self._refused: dict[str, tuple[Stalling, float]] = {}  # what no retry helps, and when it was asked for last
@@ -118,7 +128,7 @@ class Store(Directory):
             await asyncio.to_thread(self.measure)
             for peer in self._peers:
                 try:
-                    async with _peer_session(peer) as session:
+                    async with self._session(peer) as session:
                         await self._fetch_file(session, sha256, self._max_model_bytes)
                 except _PEER_FAILURES:
                     continue
@@ -160,7 +170,7 @@ class Store(Directory):
         return digest
 
     async def _fetch(self, peer: str, digest: str) -> None:
-        async with _peer_session(peer) as session:
+        async with self._session(peer) as session:
             async with session.get(f"/v1/manifests/{digest}") as response:
                 content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
             if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
@@ -186,13 +196,15 @@ class Store(Directory):
         if not self.fits(size):
             raise self.full(size)
 
+    def _session(self, peer: str) -> aiohttp.ClientSession:
+        headers = {HOP_HEADER: "1"}
+        if self._token_file is not None:
+            headers["Authorization"] = f"Bearer {self._token_file.read_text().strip()}"  # read again each time: it rotates
+        return aiohttp.ClientSession(peer, headers=headers, timeout=PEER_TIMEOUT, raise_for_status=True)
+
     def _lock(self, name: str) -> asyncio.Lock:
         """One for each name that somebody holds; the others are forgotten, so that asking for much costs nothing."""
         lock = self._locks.get(name)
         if lock is None:
             lock = self._locks[name] = asyncio.Lock()
         return lock
-
-
-def _peer_session(peer: str) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(peer, headers={HOP_HEADER: "1"}, timeout=PEER_TIMEOUT, raise_for_status=True)

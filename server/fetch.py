@@ -25,6 +25,7 @@ from server.settings import Settings
 
 CHUNK = 256 * 1024
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+MAX_SENTENCE_BYTES = 300
 WRONG_ANSWERS = 3
 """So many wrong answers are no accident of one connection or of one peer any more."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
@@ -60,6 +61,7 @@ def _fetch(settings: Settings) -> Manifest:
     store = _Store(
         urls=tuple(str(url).rstrip("/") for url in settings.store_urls),
         deadline=time.monotonic() + settings.fetch_timeout_seconds,
+        token_file=settings.store_token_file,
     )
     directory.mkdir(parents=True, exist_ok=True)
     for leftover in directory.rglob(PARTIAL + "*"):
@@ -82,6 +84,7 @@ class _Store:
 
     urls: tuple[str, ...]
     deadline: float
+    token_file: Path | None
     pool: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=5, read=30))
     )
@@ -111,15 +114,25 @@ class _Store:
 
     def _attempt(self, url: str, consume: Callable[[Iterator[bytes]], T]) -> T:
         try:
-            response = self.pool.request("GET", url, preload_content=False, redirect=False, decode_content=False)
+            response = self.pool.request(
+                "GET", url, headers=self._headers(), preload_content=False, redirect=False, decode_content=False
+            )
             try:
                 if response.status != 200:
-                    raise _NotDelivered(f"{url} answered {response.status}")
+                    raise _NotDelivered(f"{url} answered {response.status}{_sentence(response)}")
                 return consume(self._chunks(response, url))
             finally:
                 response.close()
         except urllib3.exceptions.HTTPError as e:
             raise _NotDelivered(f"{url}: {type(e).__name__}") from e
+
+    def _headers(self) -> dict[str, str]:
+        if self.token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
+        except OSError as e:
+            raise _NotDelivered(f"the token {self.token_file} can't be read: {e.strerror or type(e).__name__}") from e
 
     def _chunks(self, response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
         """Whatever has arrived: who waits for a full chunk looks at no clock while a store sends byte by byte."""
@@ -127,6 +140,12 @@ class _Store:
             if time.monotonic() > self.deadline:
                 raise StoreUnavailable(f"No store delivered the model in time; {url} was still sending.")
             yield chunk
+
+
+def _sentence(response: urllib3.BaseHTTPResponse) -> str:
+    """Why a store refused, in its own words, as far as they are short and plain."""
+    text = (response.read1(MAX_SENTENCE_BYTES, decode_content=False) or b"").decode(errors="replace").strip()
+    return f": {text}" if text and text.isprintable() else ""
 
 
 def _pause(rounds: int) -> float:

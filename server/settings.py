@@ -48,6 +48,8 @@ class Settings(_Told):
     """Absent where no cluster is involved; only metrics and the logs repeat it."""
     store_urls: tuple[AnyHttpUrl, ...] = ()
     """Where the init step gets the model from, in this order."""
+    store_token_file: Path | None = None
+    """A token that the stores are shown. It rotates, so it is read again for each attempt."""
     model_dir: Path = Path("/model")
     port: Port = 8080
     management_port: Port = 8081

@@ -20,6 +20,9 @@ DEFAULT_REPLICAS = 2
 HTTP_PORT = 8080
 MANAGEMENT_PORT = 8081
 MODEL_DIR = "/model"
+STORE_TOKEN_DIR = f"/var/run/secrets/{GROUP}/store"
+STORE_AUDIENCE = "modeldeployment-store"
+STORE_TOKEN_SECONDS = 600  # the kubelet makes a new one in time
 
 # After a pod is told to stop, endpoints and kube-proxy need a moment to hear of it. It goes on answering meanwhile:
 # first while it does not know yet, then while it asks its clients to reconnect.
@@ -57,6 +60,18 @@ _SECURITY_CONTEXT = {
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
     "runAsNonRoot": True,
+}
+
+# The only credential in a pod, for its init step alone, and of use at the store alone. In every template, whether or not the
+# store asks for it: so it can begin to ask without any pod being rolled.
+_STORE_TOKEN_MOUNT = {"name": "store-token", "mountPath": STORE_TOKEN_DIR, "readOnly": True}
+_STORE_TOKEN_VOLUME = {
+    "name": "store-token",
+    "projected": {
+        "sources": [
+            {"serviceAccountToken": {"audience": STORE_AUDIENCE, "expirationSeconds": STORE_TOKEN_SECONDS, "path": "token"}}
+        ]
+    },
 }
 
 
@@ -113,6 +128,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
         "resource": {"namespace": owner.namespace, "name": owner.name},
         "model": {"name": model.name, "version": model.version, "digest": model.digest},
         "storeUrls": [pods.store_url],
+        "storeTokenFile": f"{STORE_TOKEN_DIR}/token",
         "modelDir": MODEL_DIR,
         "port": HTTP_PORT,
         "managementPort": MANAGEMENT_PORT,
@@ -160,7 +176,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
                         "requests": {"cpu": "50m", "memory": "64Mi"},
                         "limits": {"cpu": "1", "memory": "256Mi"},
                     },
-                    "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, temporary],
+                    "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, temporary, _STORE_TOKEN_MOUNT],
                 }
             ],
             "containers": [
@@ -183,6 +199,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
             "volumes": [
                 {"name": "model", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
+                _STORE_TOKEN_VOLUME,
             ],
         },
     }

@@ -2,12 +2,14 @@
 
 import json
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from controller import api
+from controller.resources.deployment import STORE_AUDIENCE
 from controller.settings import Settings
 from tests.chart.rendering import CHART, NAME, NAMESPACE, REGISTRIES, Helm, Object, Rendered
 
@@ -116,12 +118,32 @@ def test_both_containers_are_one_program_over_one_store(rendered: Rendered) -> N
     assert volumes["store"]["emptyDir"] == {"sizeLimit": "20Gi"}
 
 
-def test_only_the_container_that_talks_to_the_api_server_has_credentials(rendered: Rendered) -> None:
+def test_only_what_talks_to_the_api_server_has_credentials(helm: Helm, rendered: Rendered) -> None:
     assert rendered.pod["automountServiceAccountToken"] is False
-    (token,) = [volume["name"] for volume in rendered.pod["volumes"] if "projected" in volume]
-    mounts = {name: {mount["name"] for mount in rendered.container(name)["volumeMounts"]} for name in ("controller", "store")}
-    assert token in mounts["controller"]
-    assert token not in mounts["store"]
+
+    def containers_with_credentials(rendered: Rendered) -> set[str]:
+        return {
+            name
+            for name in ("controller", "store")
+            for mount in rendered.container(name)["volumeMounts"]
+            if mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+        }
+
+    assert containers_with_credentials(rendered) == {"controller", "store"}
+    assert parsed(rendered).store_authentication is True
+    trusting = helm.render(store={"authentication": False})
+    assert containers_with_credentials(trusting) == {"controller"}, "it asks nobody whose token a pod shows"
+    assert parsed(trusting).store_authentication is False
+
+
+@pytest.mark.parametrize("container", ["controller", "store"])
+def test_replicas_show_each_other_a_token_for_the_store_alone(rendered: Rendered, container: str) -> None:
+    (volume,) = [volume for volume in rendered.pod["volumes"] if volume["name"] == "store-token"]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == STORE_AUDIENCE
+    (mount,) = [mount for mount in rendered.container(container)["volumeMounts"] if mount["name"] == "store-token"]
+    assert parsed(rendered).store_token_file == Path(mount["mountPath"]) / source["serviceAccountToken"]["path"]
+    assert parsed(rendered).service_account == rendered.pod["serviceAccountName"]
 
 
 RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}

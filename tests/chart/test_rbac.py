@@ -21,6 +21,7 @@ WORK = {  # (API group, resource): verbs, wherever ModelDeployments are served
     ("autoscaling", "horizontalpodautoscalers"): READ | {"create", "patch", "delete"},
     ("", "events"): {"create"},
 }
+STORE = {("authentication.k8s.io", "tokenreviews"): {"create"}}
 LEASE = {("coordination.k8s.io", "leases"): {"create", "get", "update"}}
 
 
@@ -40,6 +41,7 @@ def roles(rendered: Rendered) -> list[Object]:
 def test_the_operator_has_exactly_the_rights_it_needs(rendered: Rendered) -> None:
     assert granted(rendered.one("ClusterRole")["rules"]) == WORK
     assert granted(rendered.one("Role", f"{NAME}-lease")["rules"]) == LEASE
+    assert granted(rendered.one("ClusterRole", f"{NAME}-store")["rules"]) == STORE
 
 
 def test_the_rights_cover_every_kind_that_the_operator_talks_about() -> None:
@@ -47,7 +49,7 @@ def test_the_rights_cover_every_kind_that_the_operator_talks_about() -> None:
         return prefix.split("/")[2] if prefix.startswith("/apis/") else ""
 
     talked_about = {(group(prefix), plural) for prefix, plural in cluster._PATHS.values()}
-    assert {key for key in WORK | LEASE if "/" not in key[1]} == talked_about
+    assert {key for key in WORK | LEASE | STORE if "/" not in key[1]} == talked_about
 
 
 def test_no_wildcards(helm: Helm, rendered: Rendered) -> None:
@@ -85,7 +87,8 @@ def test_the_account_carries_its_annotations(helm: Helm) -> None:
 
 def test_with_namespaces_there_is_no_right_outside_of_them(helm: Helm) -> None:
     rendered = helm.render(watchNamespaces=["team-a", "team-b"])
-    assert not rendered.all("ClusterRoleBinding")
+    (tokens,) = rendered.all("ClusterRoleBinding")
+    assert tokens["roleRef"]["name"] == f"{NAME}-store", "whose token a pod shows: a token belongs to no namespace"
     assert not [role for role in rendered.all("ClusterRole") if role["metadata"]["name"] == NAME]
     for namespace in ("team-a", "team-b"):
         assert granted(rendered.one("Role", namespace=namespace)["rules"]) == WORK
@@ -101,7 +104,9 @@ def test_its_own_namespace_can_be_one_that_it_serves(helm: Helm) -> None:
 
 
 def test_nothing_cluster_wide_where_nothing_may_be(helm: Helm) -> None:
-    rendered = helm.render(watchNamespaces=["team"], rbac={"aggregateRoles": False}, crds={"enabled": False})
+    rendered = helm.render(
+        watchNamespaces=["team"], rbac={"aggregateRoles": False}, crds={"enabled": False}, store={"authentication": False}
+    )
     assert not [found["kind"] for found in rendered.objects if "namespace" not in found["metadata"]]
 
 

@@ -17,8 +17,17 @@ import server.settings
 from controller import artifact
 from controller.api import ModelDeploymentSpec
 from controller.directory import StoredFile, manifest
+from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
-from controller.resources.deployment import GRACE_SECONDS, HTTP_PORT, MANAGEMENT_PORT, PRE_STOP_SECONDS, PodSettings, pod_template
+from controller.resources.deployment import (
+    GRACE_SECONDS,
+    HTTP_PORT,
+    MANAGEMENT_PORT,
+    PRE_STOP_SECONDS,
+    STORE_AUDIENCE,
+    PodSettings,
+    pod_template,
+)
 from controller.resources.identity import Owner
 from controller.rollout import PinnedModel
 from controller.serve_store import create_app
@@ -69,6 +78,19 @@ def test_the_model_is_written_where_it_is_read() -> None:
         assert container["terminationMessagePath"] == str(told(container).termination_message_path)
 
 
+def test_only_the_init_step_has_a_token_and_it_is_where_it_looks() -> None:
+    spec = template()["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    (volume,) = [volume for volume in spec["volumes"] if "projected" in volume]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == STORE_AUDIENCE
+    (fetch,) = spec["initContainers"]
+    (mount,) = [mount for mount in fetch["volumeMounts"] if mount["name"] == volume["name"]]
+    assert told(fetch).store_token_file == Path(mount["mountPath"]) / source["serviceAccountToken"]["path"]
+    (serve,) = spec["containers"]
+    assert volume["name"] not in [mount["name"] for mount in serve["volumeMounts"]]
+
+
 def test_the_grace_period_covers_the_drain_and_the_slowest_request() -> None:
     (container,) = template()["spec"]["containers"]
     settings = told(container)
@@ -105,6 +127,20 @@ class Directory:
         yield (self._directory / path).read_bytes()
 
 
+class ApiServer:
+    """An API server that knows one pod's token, and one ModelDeployment whose status names a digest."""
+
+    def __init__(self, digest: str) -> None:
+        self._digest = digest
+
+    async def review_token(self, token: str, audience: str) -> str | None:
+        return "system:serviceaccount:team:default" if (token, audience) == ("of-a-pod", STORE_AUDIENCE) else None
+
+    async def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        if (kind, namespace) == ("ModelDeployment", "team"):
+            yield {"status": {"target": {"digest": self._digest}}}
+
+
 @pytest.fixture
 def model_directory(tmp_path: Path) -> Path:
     directory = tmp_path / "registered"
@@ -119,16 +155,19 @@ async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path:
     version = ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created="")
     digest = await store.pull(version, Directory(model_directory))
     assert artifact.inspect(store, digest).model_file == "data/model.pkl"
-    http = TestServer(create_app(store))
+    http = TestServer(create_app(store, Readers(ApiServer(digest), "operator", ())))
     await http.start_server()
     fetched = tmp_path / "model"
     fetched.mkdir()
+    token = tmp_path / "token"
+    token.write_text("of-a-pod")
     settings = server.settings.parse(
         {
             server.settings.VARIABLE: json.dumps(
                 {
                     "model": {"name": "fraud", "version": "3", "digest": digest},
                     "storeUrls": [str(http.make_url("/")).rstrip("/")],
+                    "storeTokenFile": str(token),
                     "modelDir": str(fetched),
                     "fetchTimeoutSeconds": 10,
                 }

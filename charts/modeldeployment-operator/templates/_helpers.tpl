@@ -58,6 +58,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   "storePeers" $peers
   "pollSeconds" .Values.pollSeconds
   "maxModelBytes" (int64 .Values.store.maxModelBytes)
+  "storeAuthentication" .Values.store.authentication
+  "storeTokenFile" "/var/run/secrets/mlserving.dev/store/token"
+  "serviceAccount" (include "modeldeployment-operator.serviceAccountName" .)
   "storeSizeLimit" (toString .Values.store.sizeLimit)
   "storeKeepUnusedSeconds" (int64 .Values.store.keepUnusedSeconds)
 | toJson -}}

@@ -147,6 +147,38 @@ def test_the_next_store_is_asked_where_the_first_is_gone(store: Store, url: str,
     assert contents(tmp_path) == FILES
 
 
+def test_every_attempt_shows_the_token_as_it_is_now(store: Store, url: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+
+    def only_the_second(request: BaseHTTPRequestHandler, _: int) -> bool:
+        if request.headers["Authorization"] == "Bearer second":
+            return False
+        token.write_text("second\n")
+        request.send_error(401)
+        return True
+
+    store.before = only_the_second
+    fetch(told(store, tmp_path / "model", url, storeTokenFile=str(token)))
+    assert contents(tmp_path / "model") == FILES
+
+
+def test_a_refusal_is_told_in_the_words_of_the_store(store: Store, url: str, tmp_path: Path) -> None:
+    def refused(request: BaseHTTPRequestHandler, _: int) -> bool:
+        said = b"no ModelDeployment in namespace team names it\n"
+        request.send_response(403)
+        request.send_header("Content-Length", str(len(said)))
+        request.end_headers()
+        request.wfile.write(said)
+        return True
+
+    store.before = refused
+    with pytest.raises(StoreUnavailable, match="answered 403: no ModelDeployment in namespace team names it"):
+        fetch(told(store, tmp_path / "model", url, fetchTimeoutSeconds=0))
+    with pytest.raises(StoreUnavailable, match=r"token .* can't be read: No such file"):
+        fetch(told(store, tmp_path / "model", url, fetchTimeoutSeconds=0, storeTokenFile=str(tmp_path / "none")))
+
+
 def test_no_store_in_time_names_the_last_attempt(store: Store, url: str, tmp_path: Path) -> None:
     store.held.clear()
     with pytest.raises(StoreUnavailable, match="answered 404"):
