@@ -26,6 +26,7 @@ from controller.resources.deployment import PodSettings
 from controller.serve_store import create_app
 from controller.settings import Settings, load
 from controller.store import Store
+from controller.verifier import Verifier
 from controller.watch import watch
 from controller.workqueue import WorkQueue
 
@@ -81,9 +82,11 @@ async def serve_store(settings: Settings) -> None:
             stack.push_async_callback(cluster.close)
             own = f"system:serviceaccount:{settings.namespace}:{settings.service_account}"
             readers = Readers(cluster, own, settings.watch_namespaces)
-        runner = await _listen(create_app(_store(settings), readers), settings.store_port)
+        store = _store(settings)
+        verifier = Verifier(store)
+        runner = await _listen(create_app(store, verifier, readers), settings.store_port)
         stack.push_async_callback(runner.cleanup)
-        await _stop_signal()
+        await _until_first_ends(verifier.scrub(), _stop_signal())
 
 
 async def _lead(

@@ -83,17 +83,57 @@ class Directory:
         """Every version that is here."""
         return {f"sha256:{entry.name}" for entry in self._entries("manifests")}
 
+    def file_paths(self) -> list[Path]:
+        """Every file, by its hash."""
+        return [Path(entry.path) for entry in self._entries("files")]
+
     def files(self, digest: str) -> list[StoredFile]:
-        """The files of a stored version."""
-        return parse_manifest(self.manifest_path(digest).read_bytes())
+        """The files of a stored version. Raises Waiting (StoreDamaged) where its manifest is not what it was any more."""
+        content = self.manifest_path(digest).read_bytes()
+        if digest_of(content) != digest:
+            with self._locked():
+                self.manifest_path(digest).unlink(missing_ok=True)
+            raise _damaged(f"the manifest {digest}")
+        return parse_manifest(content)
 
     def read(self, digest: str, path: str, limit: int) -> bytes | None:
-        """The first `limit` bytes of one file of a stored version, or None where it has no such file."""
+        """The first `limit` bytes of one file of a stored version, or None where it has no such file.
+
+        Raises Waiting (StoreDamaged) where a file that is read to its end is not what it was any more.
+        """
         for file in self.files(digest):
             if file.path == path:
-                with self.file_path(file.sha256).open("rb") as stream:
-                    return stream.read(limit)
+                try:
+                    with self.file_path(file.sha256).open("rb") as stream:
+                        content = stream.read(limit)
+                except FileNotFoundError:
+                    content = b""
+                if file.size < limit and hashlib.sha256(content).hexdigest() != file.sha256:
+                    self.discard(file.sha256)
+                    raise _damaged(f"the file {path} of {digest}")
+                return content
         return None
+
+    def whole(self, digest: str) -> bool:
+        """Whether a version's manifest is right and its files have their sizes; one that is not whole is dropped."""
+        try:
+            files = self.files(digest)
+        except (FileNotFoundError, Waiting):
+            return False
+        for file in files:
+            if _size_of(self.file_path(file.sha256)) != file.size:
+                self.discard(file.sha256)
+                return False
+        return True
+
+    def discard(self, sha256: str) -> set[str]:
+        """Drop a file that is damaged, and with it every version that needs it; which these were."""
+        with self._locked():
+            lost = {digest for digest in self.digests() if sha256 in self._hashes(digest)}
+            for digest in lost:
+                self.manifest_path(digest).unlink(missing_ok=True)
+            self.file_path(sha256).unlink(missing_ok=True)
+        return lost
 
     def used(self, digests: Collection[str]) -> None:
         """Remember that these versions are in use, as far as they are here."""
@@ -185,7 +225,7 @@ class Directory:
 
     async def publish(self, content: bytes) -> str:
         """Make a version visible, all of whose files were kept; its digest. FileNotFoundError where one is gone again."""
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        digest = digest_of(content)
         with self._disk():
             await asyncio.to_thread(self._publish, self.manifest_path(digest), content)
         return digest
@@ -210,7 +250,7 @@ class Directory:
     def _hashes(self, digest: str) -> set[str]:
         """What a manifest names; nothing where it is damaged, since nobody can have it then."""
         try:
-            return {file.sha256 for file in self.files(digest)}
+            return {file.sha256 for file in parse_manifest(self.manifest_path(digest).read_bytes())}
         except (ValueError, KeyError, TypeError):
             return set()
 
@@ -271,12 +311,28 @@ def _modified(path: Path) -> float:
         return float("inf")
 
 
+def _damaged(what: str) -> Waiting:
+    return Waiting("StoreDamaged", f"{what} was damaged on the disk of the operator's store; it is copied again", delay=2)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _size(entry: os.DirEntry[str]) -> int:
     """What a file takes; nothing where another process just removed it."""
     try:
         return entry.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def digest_of(content: bytes) -> str:
+    """The digest of a manifest, and so of its version."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def manifest(files: Sequence[StoredFile]) -> bytes:

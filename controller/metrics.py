@@ -27,4 +27,7 @@ store_dropped = Counter(
 store_refusals = Counter(
     "modeldeployment_store_refusals_total", "Requests that the store refused for want of a right.", ["code"], registry=registry
 )
+store_damaged = Counter(
+    "modeldeployment_store_damaged_files_total", "Files that were not what their names say any more.", registry=registry
+)
 leader = Gauge("modeldeployment_leader", "1 on the replica that leads.", registry=registry)

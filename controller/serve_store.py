@@ -8,6 +8,7 @@ Who asks shows a token (`controller.readers`), and for a manifest has to be in a
 manifest knows the hashes of the files. What is not here is asked from the other replicas first.
 """
 
+import asyncio
 from pathlib import Path
 
 from aiohttp import web
@@ -16,16 +17,19 @@ from controller import metrics
 from controller.directory import DIGEST
 from controller.readers import Readers, Refused
 from controller.store import HOP_HEADER, Store
+from controller.verifier import Verifier
 
 _STORE = web.AppKey("store", Store)
+_VERIFIER = web.AppKey("verifier", Verifier)
 _READERS: web.AppKey[Readers | None] = web.AppKey("readers")
 _CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-def create_app(store: Store, readers: Readers | None = None) -> web.Application:
+def create_app(store: Store, verifier: Verifier, readers: Readers | None = None) -> web.Application:
     """The application that serves `store` to `readers`, or to everybody who knows a digest."""
     app = web.Application()
     app[_STORE] = store
+    app[_VERIFIER] = verifier
     app[_READERS] = readers
     app.add_routes(
         [
@@ -41,7 +45,7 @@ def create_app(store: Store, readers: Readers | None = None) -> web.Application:
 async def _manifest(request: web.Request) -> web.StreamResponse:
     store, digest = request.app[_STORE], _digest(request)
     await _admit(request, digest)
-    if not store.has(digest) and HOP_HEADER not in request.headers:
+    if not await asyncio.to_thread(store.whole, digest) and HOP_HEADER not in request.headers:
         await store.fetch_from_peers(digest)
     store.used([digest])  # a pod that has the manifest asks for the files next
     return _content(store.manifest_path(digest), "application/json")
@@ -52,10 +56,11 @@ async def _file(request: web.Request) -> web.StreamResponse:
     store, digest = request.app[_STORE], _digest(request)
     await _admit(request)
     sha256 = digest.removeprefix("sha256:")
-    path = store.file_path(sha256)
-    if not path.is_file() and HOP_HEADER not in request.headers:
+    # Who was sent other bytes than those of that hash asks again, past every cache: so for the store, past what it remembers.
+    doubted = "no-cache" in request.headers.get("Cache-Control", "")
+    if not await request.app[_VERIFIER].intact(sha256, doubted=doubted) and HOP_HEADER not in request.headers:
         await store.fetch_file_from_peers(sha256)
-    return _content(path, "application/octet-stream")
+    return _content(store.file_path(sha256), "application/octet-stream")
 
 
 async def _healthy(_: web.Request) -> web.Response:

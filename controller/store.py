@@ -4,7 +4,6 @@ The digest of a version is the sha256 of its manifest: it survives a second pull
 """
 
 import asyncio
-import hashlib
 import logging
 import sys
 import time
@@ -16,7 +15,7 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from controller import metrics
-from controller.directory import Directory, StoredFile, manifest, parse_manifest, safe_path
+from controller.directory import Directory, StoredFile, digest_of, manifest, parse_manifest, safe_path
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.registry import ModelVersion, RemoteFile
 
@@ -173,7 +172,7 @@ class Store(Directory):
         async with self._session(peer) as session:
             async with session.get(f"/v1/manifests/{digest}") as response:
                 content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
-            if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            if digest_of(content) != digest:
                 raise ValueError(f"{peer} has another manifest under {digest}")
             files = parse_manifest(content)
             await self._make_room(sum(file.size for file in files if not self.file_path(file.sha256).exists()))

@@ -7,7 +7,7 @@
     + Unexpected          70: nobody thought of this; the log has where it happened
     + ModelNotWritten     74: the pod's own disk does not take the model
     + ModelAtFault        65: no other attempt can help, the model itself must change
-      · DigestMismatch    the bytes are not those that were asked for
+      · DigestMismatch    the files in the pod are not those that its digest names
       · PathEscapes       a file of the model wants to lie outside its directory
       · FlavorUnsupported not a scikit-learn model that this server can load
       · LoadFailed        it is one, but it does not load

@@ -19,7 +19,7 @@ from typing import TypeVar
 import urllib3
 
 from server import manifest
-from server.errors import DigestMismatch, ModelNotWritten, PathEscapes, StoreUnavailable
+from server.errors import ModelNotWritten, PathEscapes, StoreUnavailable
 from server.manifest import File, Manifest
 from server.settings import Settings
 
@@ -27,7 +27,7 @@ CHUNK = 256 * 1024
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 MAX_SENTENCE_BYTES = 300
 WRONG_ANSWERS = 3
-"""So many wrong answers are no accident of one connection or of one peer any more."""
+"""So many wrong answers are no accident of one connection or of one replica any more: the kubelet tries again, later."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 PARTIAL = ".partial-"
 
@@ -95,13 +95,13 @@ class _Store:
         while True:
             url = self.urls[attempt % len(self.urls)] + path
             try:
-                return self._attempt(url, consume)
+                return self._attempt(url, consume, doubted=wrong > 0)
             except _WrongBytes as e:
                 wrong, cause = wrong + 1, str(e)
                 if wrong == WRONG_ANSWERS:
-                    raise DigestMismatch(
-                        f"{cause}: the stored model is not the one that was asked for. "
-                        "Register the model again, or look for what changed its files."
+                    raise StoreUnavailable(
+                        f"{cause}: what the store sends is damaged, in the store or on the way. It reads its copy again when it "
+                        "is told, and gets another one from the registry."
                     ) from e
             except _NotDelivered as e:
                 cause = str(e)
@@ -112,10 +112,10 @@ class _Store:
             log.warning("store did not deliver", extra={"attempt": attempt, "cause": cause, "retry_in": round(pause, 2)})
             time.sleep(pause)
 
-    def _attempt(self, url: str, consume: Callable[[Iterator[bytes]], T]) -> T:
+    def _attempt(self, url: str, consume: Callable[[Iterator[bytes]], T], *, doubted: bool) -> T:
         try:
             response = self.pool.request(
-                "GET", url, headers=self._headers(), preload_content=False, redirect=False, decode_content=False
+                "GET", url, headers=self._headers(doubted=doubted), preload_content=False, redirect=False, decode_content=False
             )
             try:
                 if response.status != 200:
@@ -126,11 +126,12 @@ class _Store:
         except urllib3.exceptions.HTTPError as e:
             raise _NotDelivered(f"{url}: {type(e).__name__}") from e
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, *, doubted: bool) -> dict[str, str]:
+        headers = {"Cache-Control": "no-cache"} if doubted else {}  # the store is to look at the file itself once more
         if self.token_file is None:
-            return {}
+            return headers
         try:
-            return {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
+            return headers | {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
         except OSError as e:
             raise _NotDelivered(f"the token {self.token_file} can't be read: {e.strerror or type(e).__name__}") from e
 

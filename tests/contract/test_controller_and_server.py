@@ -32,6 +32,7 @@ from controller.resources.identity import Owner
 from controller.rollout import PinnedModel
 from controller.serve_store import create_app
 from controller.store import Store
+from controller.verifier import Verifier
 from controller.workload import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
 
 DIGEST = "sha256:" + "a" * 64
@@ -155,7 +156,7 @@ async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path:
     version = ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created="")
     digest = await store.pull(version, Directory(model_directory))
     assert artifact.inspect(store, digest).model_file == "data/model.pkl"
-    http = TestServer(create_app(store, Readers(ApiServer(digest), "operator", ())))
+    http = TestServer(create_app(store, Verifier(store), Readers(ApiServer(digest), "operator", ())))
     await http.start_server()
     fetched = tmp_path / "model"
     fetched.mkdir()

@@ -14,6 +14,7 @@ from controller.readers import FRESH_SECONDS, LIST_SECONDS, STALE_SECONDS, Reade
 from controller.resources.deployment import STORE_AUDIENCE
 from controller.serve_store import create_app
 from controller.store import Store
+from controller.verifier import Verifier
 from tests.unit.controller.factories import digest, resource
 from tests.unit.controller.fake_cluster import FakeCluster, Object
 from tests.unit.controller.fake_registry import FakeRegistry
@@ -193,7 +194,7 @@ async def test_pods_and_replicas_get_in_through_http_with_their_tokens_alone(tmp
     cluster, store = Tokens(), Store(tmp_path / "store", 10**6)
     wanted = await store.pull(version(), FakeRegistry(1))
     cluster.names("team", wanted)
-    server = TestServer(create_app(store, everywhere(cluster)))
+    server = TestServer(create_app(store, Verifier(store), everywhere(cluster)))
     await server.start_server()
     address = str(server.make_url("/"))
     file = store.files(wanted)[0]

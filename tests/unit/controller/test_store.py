@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from controller.directory import StoredFile, manifest, safe_path
@@ -14,6 +15,7 @@ from controller.errors import Stalling, Waiting
 from controller.registry import ModelVersion, RemoteFile
 from controller.serve_store import create_app
 from controller.store import Store
+from controller.verifier import Verifier
 from tests.unit.controller.fake_registry import FakeRegistry
 
 LIMIT = 10**6
@@ -30,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 async def served(store: Store) -> AsyncIterator[TestServer]:
-    server = TestServer(create_app(store))
+    server = TestServer(create_app(store, Verifier(store)))
     await server.start_server()
     yield server
     await server.close()
@@ -152,7 +154,7 @@ async def test_a_replica_asks_its_peer_for_what_it_has_not(store: Store, served:
     digest = await store.pull(version(), FakeRegistry(1))
     peers = ["http://127.0.0.1:1", str(served.make_url("/"))]
     replica = Store(tmp_path / "replica", LIMIT, peers)
-    other = TestServer(create_app(replica))
+    other = TestServer(create_app(replica, Verifier(replica)))
     await other.start_server()
     async with aiohttp.ClientSession(other.make_url("/")) as session:
         async with session.get(f"/v1/manifests/{digest}") as response:
@@ -165,11 +167,22 @@ async def test_a_replica_asks_its_peer_for_what_it_has_not(store: Store, served:
 
 
 @pytest.mark.parametrize("lie", [b"x" * 8, b"short", b"longer than it should be"], ids=["same size", "shorter", "longer"])
-async def test_a_peer_that_lies_is_not_believed(store: Store, served: TestServer, tmp_path: Path, lie: bytes) -> None:
+async def test_a_peer_that_lies_is_not_believed(store: Store, tmp_path: Path, lie: bytes) -> None:
     digest = await store.pull(version(), FakeRegistry(1))
     victim = next(file for file in store.files(digest) if file.path == "model.pkl")
     assert victim.size == 8
-    store.file_path(victim.sha256).write_bytes(lie)
-    replica = Store(tmp_path / "replica", LIMIT, [str(served.make_url("/"))])
+
+    async def lying(request: web.Request) -> web.StreamResponse:
+        wanted = request.match_info["digest"].removeprefix("sha256:")
+        if request.match_info["kind"] == "manifests":
+            return web.FileResponse(store.manifest_path(f"sha256:{wanted}"))
+        return web.Response(body=lie) if wanted == victim.sha256 else web.FileResponse(store.file_path(wanted))
+
+    app = web.Application()
+    app.router.add_get("/v1/{kind}/{digest}", lying)
+    peer = TestServer(app)
+    await peer.start_server()
+    replica = Store(tmp_path / "replica", LIMIT, [str(peer.make_url("/"))])
     assert not await replica.fetch_from_peers(digest)
     assert not replica.has(digest)
+    await peer.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from server import manifest, settings
-from server.errors import DigestMismatch, ModelNotWritten, PathEscapes, StoreUnavailable
+from server.errors import ModelNotWritten, PathEscapes, StoreUnavailable
 from server.fetch import fetch
 from server.settings import Settings
 from tests.unit.server.process import started, wait_until
@@ -190,9 +190,27 @@ def test_no_store_in_time_names_the_last_attempt(store: Store, url: str, tmp_pat
 @pytest.mark.parametrize("wrong", [b"flavors: {!", b"flavors: {}" * 1000, b""], ids=["other", "longer", "shorter"])
 def test_wrong_bytes_never_get_a_name(store: Store, url: str, tmp_path: Path, wrong: bytes) -> None:
     store.held[store.path_of("MLmodel")] = wrong
-    with pytest.raises(DigestMismatch, match="MLmodel"):
+    with pytest.raises(StoreUnavailable, match="MLmodel"):
         fetch(told(store, tmp_path, url))
     assert contents(tmp_path) == {}
+
+
+def test_a_store_that_sent_wrong_bytes_is_told_to_look_at_its_copy(store: Store, url: str, tmp_path: Path) -> None:
+    right = store.held[store.path_of("MLmodel")]
+    store.held[store.path_of("MLmodel")] = b"flavors: {!"
+    doubts = []
+
+    def looks_when_told(request: BaseHTTPRequestHandler, _: int) -> bool:
+        if request.path == store.path_of("MLmodel"):
+            doubts.append(request.headers["Cache-Control"])
+        if request.headers["Cache-Control"] == "no-cache":
+            store.held[store.path_of("MLmodel")] = right
+        return False
+
+    store.before = looks_when_told
+    fetch(told(store, tmp_path, url))
+    assert contents(tmp_path) == FILES
+    assert doubts == [None, "no-cache"]
 
 
 def test_a_file_that_never_ends_is_not_waited_for(store: Store, url: str, tmp_path: Path) -> None:
@@ -212,7 +230,7 @@ def test_a_file_that_never_ends_is_not_waited_for(store: Store, url: str, tmp_pa
         return True
 
     store.before = endless
-    with pytest.raises(DigestMismatch, match="more than its 11 bytes"):
+    with pytest.raises(StoreUnavailable, match="more than its 11 bytes"):
         fetch(told(store, tmp_path, url))
     assert sent.total() < most
 
@@ -249,7 +267,7 @@ def test_a_disk_that_takes_no_model_is_not_the_fault_of_the_model(store: Store, 
 
 def test_a_manifest_with_another_digest_is_refused(store: Store, url: str, tmp_path: Path) -> None:
     store.held[f"/v1/manifests/{store.digest}"] += b" "
-    with pytest.raises(DigestMismatch, match="arrived as"):
+    with pytest.raises(StoreUnavailable, match="arrived as"):
         fetch(told(store, tmp_path, url))
 
 
