@@ -118,6 +118,34 @@ def test_both_containers_are_one_program_over_one_store(rendered: Rendered) -> N
     assert volumes["store"]["emptyDir"] == {"sizeLimit": "20Gi"}
 
 
+def test_the_store_is_on_claims_where_they_are_wished_for(helm: Helm, rendered: Rendered) -> None:
+    assert "volumeClaimTemplates" not in rendered.one("StatefulSet")["spec"]
+    persistent = helm.render(store={"sizeLimit": "5Gi", "persistence": {"enabled": True, "storageClassName": "fast"}})
+    stateful_set = persistent.one("StatefulSet")["spec"]
+    (claim,) = stateful_set["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "store"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "5Gi"}},
+    }
+    assert stateful_set["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Delete"}
+    assert "store" not in {volume["name"] for volume in persistent.pod["volumes"]}, "the claim takes the emptyDir's place"
+    assert persistent.pod["securityContext"]["fsGroup"] == 65532
+    assert violations(persistent.pod) == []
+    for container in ("controller", "store"):
+        assert {"name": "store", "mountPath": "/store"} in persistent.container(container)["volumeMounts"]
+    assert parsed(persistent).max_store_bytes < 5 * 1024**3
+
+
+def test_what_is_left_to_the_platform_is_left_out(helm: Helm) -> None:
+    rendered = helm.render(store={"persistence": {"enabled": True, "fsGroup": 0, "whenDeleted": "Delete"}})
+    stateful_set = rendered.one("StatefulSet")["spec"]
+    assert "fsGroup" not in rendered.pod["securityContext"]
+    assert "storageClassName" not in stateful_set["volumeClaimTemplates"][0]["spec"]
+    assert stateful_set["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+
+
 def test_only_what_talks_to_the_api_server_has_credentials(helm: Helm, rendered: Rendered) -> None:
     assert rendered.pod["automountServiceAccountToken"] is False
 
