@@ -67,11 +67,12 @@ def test_kubectl_describe_tells_what_happened(team: Team) -> None:
         assert words in described
 
 
-def test_pods_hold_no_credentials(team: Team) -> None:
+def test_what_serves_holds_no_credentials(team: Team) -> None:
     (pod, _) = team.cluster.list("pod", team.namespace, f"mlserving.dev/modeldeployment={NAME}")
     mounts = [mount["mountPath"] for container in pod["spec"]["containers"] for mount in container["volumeMounts"]]
     assert sorted(mounts) == ["/model", "/tmp"]
-    assert not [volume for volume in pod["spec"]["volumes"] if "secret" in volume or "projected" in volume]
+    credentials = [volume["name"] for volume in pod["spec"]["volumes"] if "secret" in volume or "projected" in volume]
+    assert credentials == ["store-token"], "which is the init step's alone"
 
 
 def test_the_alias_is_followed_without_a_lost_request(team: Team, load: Traffic) -> None:
