@@ -80,4 +80,10 @@ e2e: venv  ## the journey of a model, on the real cluster
 	@$(PY) -m tests.clusters prepare
 	$(PYTEST) tests/e2e
 
-.PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e
+# --- the benchmarks (tests/bench) ------------------------------------------------------------------------------------
+bench: bench-controller  ## every benchmark
+
+bench-controller: venv  ## the operator at 100, 300 and 1,000 resources, beside a client that only writes (.bench/controller.json)
+	@$(PY) -m tests.bench.controller
+
+.PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e bench bench-controller

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.clusters import archive, binaries
@@ -105,11 +106,11 @@ class Local:
     def stop_component(self, name: str) -> None:
         self.node.stop(self._component(name).name)
 
-    def start_component(self, name: str) -> None:
-        """Start it, and wait until it is of use again: others give up where they find the API server not ready."""
+    def start_component(self, name: str, *more: str) -> None:
+        """Start it, with `more` arguments, and wait until it is of use: others give up where the API server is not ready."""
         component = self._component(name)
         if component.name not in self.node.running():
-            self._launch(component)
+            self._launch(replace(component, arguments=(*component.arguments, *more)))
         if name in API and self.node.running().keys() >= API:
             self._await_api()
         if name == "containerd":

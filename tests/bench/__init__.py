@@ -1,0 +1,1 @@
+"""The benchmarks: what README.md quotes, and how to repeat it."""
