@@ -1,15 +1,10 @@
 """What `python -m training run` leaves in a real MLflow is what the server reads: bit for bit, with every proof."""
 
-import os
 import pickle
 import re
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +21,10 @@ from server import artifact
 from server.artifact import Artifact, Columns
 from server.model import load
 from server.replay import replay
+from tests.contract.mlflow_server import free_port, mlflow_server
 from tests.unit.training.factories import customers, with_gaps
 
 pytestmark = pytest.mark.timeout(180)
-
-START_SECONDS = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,47 +58,14 @@ class Registry:
         return Path(self.client.download_artifacts(run, "pipeline.joblib", str(self.directory)))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(uri: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=2) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """`mlflow server` with SQLite that hands artifacts through, as in the cluster."""
+    """`mlflow server` that hands artifacts through, as in the cluster."""
     directory = tmp_path_factory.mktemp("mlflow")
-    uri = f"http://127.0.0.1:{_free_port()}"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", uri.rsplit(":", 1)[1],
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{directory}/mlflow.db",
-        "--artifacts-destination", str(directory / "artifacts"), "--serve-artifacts",
-    ]  # fmt: skip
-    # Without its job runners: they are ten processes that a registry has no use for.
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (directory / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory, env=environment, start_new_session=True)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("MLFLOW_TRACKING_URI", uri)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(uri):
-            assert server.poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < deadline, f"MLflow did not start within {START_SECONDS} s"
-            time.sleep(0.2)
+    artifacts = ("--serve-artifacts", "--artifacts-destination", str(directory / "artifacts"))
+    with mlflow_server(directory, *artifacts) as uri, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
         yield Registry(uri=uri, client=MlflowClient(), directory=directory)
-    finally:
-        patch.undo()
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait(timeout=20)
 
 
 def train(uri: str, *options: str) -> Run:
@@ -269,7 +230,7 @@ def test_a_bad_table_registers_nothing(registry: Registry, tmp_path: Path, table
 
 
 def test_no_mlflow_is_told_within_seconds() -> None:
-    uri = f"http://127.0.0.1:{_free_port()}"
+    uri = f"http://127.0.0.1:{free_port()}"
     done = train(uri)
     assert done.code == 1
     assert done.err.startswith(f"error: MLflow does not answer at {uri} (connection refused).")
