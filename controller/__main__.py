@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller import logs, metrics
 from controller.api import ModelReference
+from controller.catalogue import Catalogue, Runtime
 from controller.cluster import Cluster
 from controller.lease import Lease, LostLeadershipError
 from controller.mirror import Mirror
@@ -176,11 +177,33 @@ def _store(settings: Settings) -> Store:
 
 def _pod_settings(settings: Settings) -> PodSettings:
     return PodSettings(
-        image=settings.server_image,
-        image_pull_policy=settings.server_image_pull_policy,
+        catalogue=_catalogue(settings),
         store_url=settings.store_url,
         default_resources=settings.default_resources,
+        default_gates=settings.default_gates,
+        default_trust=settings.default_trust,
     )
+
+
+def _catalogue(settings: Settings) -> Catalogue:
+    default = Runtime(
+        name=f"sklearn-{settings.server_scikit_learn}",
+        image=settings.server_image,
+        pull_policy=settings.server_image_pull_policy,
+        scikit_learn=settings.server_scikit_learn,
+        python=settings.server_python,
+    )
+    others = (
+        Runtime(
+            name=runtime.name,
+            image=runtime.image,
+            pull_policy=runtime.image_pull_policy,
+            scikit_learn=runtime.scikit_learn,
+            python=runtime.python,
+        )
+        for runtime in settings.runtimes
+    )
+    return Catalogue((default, *others))
 
 
 if __name__ == "__main__":

@@ -250,6 +250,7 @@ class ServingModel(_Status):
     digest: str = Field(description="sha256 digest of the version's files; each pod verified it.")
     size_bytes: int = Field(description="Size of the version's files.")
     image: str = Field(description="Server image.")
+    runtime: str = Field(default="", description="Name of the server image in the operator's catalogue.")
     verified: str = Field(
         description="What each pod proved before it became ready: Answered (the recorded example, with the recorded"
         " answer), Executed (the example, no answer recorded), Loaded (no example recorded)."
@@ -308,6 +309,8 @@ class HistoryEntry(_Status):
     size_bytes: int = Field(default=0, description="Size of its files.")
     verified: str = Field(default="Loaded", description="What the pods proved before they became ready.")
     image: str = Field(description="Server image.")
+    runtime: str = Field(default="", description="Name of the server image in the operator's catalogue.")
+    scikit_learn: str = Field(default="", description="Version of scikit-learn that the model was logged with.")
     deployed_at: datetime = Field(description="When the rollout was started.")
     ended_at: datetime | None = Field(default=None, description="When another one took its place.")
     cause: str = Field(

@@ -5,7 +5,10 @@ from typing import Any
 
 import yaml
 
+from controller import signature
+from controller.environment import MAX_FILE_BYTES, Environment, environment
 from controller.errors import Stalling
+from controller.signature import Signature
 from controller.store import Store
 from controller.text import bounded
 
@@ -28,6 +31,8 @@ class Artifact:
     """It wants Python code of its own to be imported."""
     verified: str
     """What a pod can prove with it: Answered, Executed or Loaded."""
+    environment: Environment
+    signature: Signature
 
 
 def inspect(store: Store, digest: str) -> Artifact:
@@ -52,6 +57,8 @@ def inspect(store: Store, digest: str) -> Artifact:
         has_model_file=any(file.path == model_file for file in files),
         has_code=bool(flavor.get("code")),
         verified=_provable(described),
+        environment=environment(described["flavors"], lambda path: _content(store, digest, path)),
+        signature=signature.parse(described),
     )
 
 
@@ -65,6 +72,10 @@ def _parse(content: bytes) -> object:
         raise
     except Exception as error:  # PyYAML answers odd tags with errors of any kind
         raise Stalling("ModelUnreadable", f"its MLmodel file cannot be read: {bounded(str(error), 200)}") from error
+
+
+def _content(store: Store, digest: str, path: str) -> str:
+    return (store.read(digest, path, MAX_FILE_BYTES) or b"").decode(errors="replace")
 
 
 def _text(value: object) -> str:

@@ -33,6 +33,8 @@ class Outcome:
     """The version that the spec asks for, where that is known."""
     unresolved: ReconcileError | None = None
     refusal: Refusal | None = None
+    notes: tuple[str, ...] = ()
+    """What the gates have to say of a version that passed."""
     blocked: ReconcileError | None = None
     """Why a child could not be written."""
     acted: bool = True
@@ -273,7 +275,7 @@ def _gates_passed(outcome: Outcome) -> tuple[bool | None, str, str]:
         return False, outcome.refusal.reason, outcome.refusal.message
     if outcome.unresolved is not None or outcome.asked is None:
         return None, "NotResolved", "there is no version to check"
-    return True, "Passed", f"version {outcome.asked.version} passed every check"
+    return True, "Passed", "; ".join((f"version {outcome.asked.version} passed every check", *outcome.notes))
 
 
 def is_of(serving: ServingModel, rollout: Rollout) -> bool:

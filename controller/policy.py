@@ -116,6 +116,11 @@ class Gates(Spec):
         default=[], max_length=20, description="Gates that single versions need not pass, each with its reason."
     )
 
+    def with_defaults(self, defaults: "Gates") -> "Gates":
+        """These, and the operator's where they say nothing."""
+        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) not in (None, [])}
+        return defaults.model_copy(update=said)
+
     def waiver(self, version: str, gate: GateName) -> Waiver | None:
         """Why `version` need not pass `gate`, if somebody said so."""
         return next((waiver for waiver in self.waivers if (waiver.version, waiver.gate) == (version, gate)), None)
@@ -137,6 +142,11 @@ class Trust(Spec):
         " mypackage.transformers.LogTransformer. A refusal shows the list to put here; review it before you do.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
+
+    def with_defaults(self, defaults: "Trust") -> "Trust":
+        """These, and the operator's: its list of types is added."""
+        types = sorted({*defaults.skops_types, *self.skops_types})
+        return Trust(pickle=self.pickle or defaults.pickle or "Allow", skops_types=types)
 
 
 class EnvironmentVariable(Spec):

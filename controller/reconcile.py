@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from controller import rollout, status
+from controller import gates, rollout, status
 from controller.api import ModelReference, RolloutSettings
 from controller.children import Children, name_conflict
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -22,7 +22,7 @@ from controller.ports import Cluster, Object, Registry
 from controller.resolution import Resolution, Resolver
 from controller.resource import Resource, read_resource, read_status
 from controller.resources import deployment as deployments
-from controller.resources.deployment import PodSettings
+from controller.resources.deployment import PodGates, PodSettings
 from controller.rollout import (
     Cause,
     Decision,
@@ -68,7 +68,7 @@ class Reconciler:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._cluster = cluster
-        self._resolver = Resolver(registry, store)
+        self._resolver = Resolver(registry, store, pods)
         self._pods = pods
         self._rollouts = rollouts
         self._server_update = server_update
@@ -148,7 +148,7 @@ class Reconciler:
             quarantined=status.quarantined(before),
             policy=self._policy(resource),
             progress=progress(resource, live, self._now()),
-            update_to=self._update_to(key, live),
+            update_to=self._update_to(key, resource, live),
         )
 
     def _policy(self, resource: Resource) -> Policy:
@@ -159,17 +159,21 @@ class Reconciler:
             approved=resource.approved,
         )
 
-    def _update_to(self, key: Key, live: Live) -> str:
+    def _update_to(self, key: Key, resource: Resource, live: Live) -> str:
         """The present server image, where running pods are to be moved to it and not too many others are on their way."""
         current = live.rollout
         if current is None or self._server_update.policy != "Rolling":
             return ""
-        if current.image == self._pods.image:
+        try:
+            image = self._pods.runtime_for(resource.spec, current.model).image
+        except Stalling:
+            return ""  # a runtime that is not there; the gates say so
+        if current.image == image:
             if live.deployment is not None and workload(live.deployment).complete:
                 self._updating.discard(key)
             return ""
         turn = key in self._updating or len(self._updating) < self._server_update.max_concurrent
-        return self._pods.image if turn else ""
+        return image if turn else ""
 
     async def _act(self, key: Key, resource: Resource, live: Live, decision: Decision) -> Live:
         """Carry the decision out; what is live then."""
@@ -195,10 +199,11 @@ class Reconciler:
             cause=decision.cause or "",
             change_cause=status.change_cause(decision, resource.word),
         )
-        template = deployments.pod_template(owner, spec, model, decision.number, self._pods)
+        said = spec.rollout or RolloutSettings()
+        deadline = said.progress_deadline_seconds or self._rollouts.progress_deadline_seconds
+        judged = self._pod_gates(resource, model, deadline)
+        template = deployments.pod_template(owner, spec, model, decision.number, self._pods, judged)
         if live.deployment is None:
-            said = spec.rollout or RolloutSettings()
-            deadline = said.progress_deadline_seconds or self._rollouts.progress_deadline_seconds
             body = deployments.deployment(owner, spec, template, annotations, deadline)
             return Live(deployment=await self._cluster.create("Deployment", body))
         if decision.cause is Cause.SERVER_UPDATE:
@@ -257,6 +262,13 @@ class Reconciler:
                 live = replace(live, replica_sets=(*others, cleared))
         return live
 
+    def _pod_gates(self, resource: Resource, model: PinnedModel, seconds: int) -> PodGates | None:
+        """What new pods judge themselves by for so many seconds, where the model's files were never rolled out with success."""
+        wanted = resource.spec.gates.with_defaults(self._pods.default_gates)
+        failed = {each.digest for each in resource.before.quarantined}
+        proved = {entry.digest for entry in resource.before.history} - failed
+        return gates.in_pods(wanted, model.version, model.digest, proved, self._now(), seconds)
+
     async def _tell(self, resource: Resource, outcome: Outcome) -> None:
         """The one exit: status where it differs, and events for what changed."""
         after = status.next_status(outcome, resource.before)
@@ -302,6 +314,7 @@ def _outcome(
         asked=resolution.asked,
         unresolved=resolution.unresolved,
         refusal=resolution.refusal,
+        notes=resolution.notes,
         blocked=blocked,
         live=current,
         remembered=live.remembered,
@@ -316,6 +329,8 @@ def _next_look(resolution: Resolution, decision: Decision, blocked: ReconcileErr
     delays = [error.delay for error in (resolution.unresolved, blocked) if isinstance(error, Waiting)]
     if blocked is not None and not delays:
         delays.append(BLOCKED_DELAY)
+    if resolution.refusal is not None and resolution.refusal.again is not None:
+        delays.append(resolution.refusal.again)
     if decision.failed is not None and not decision.failed.by_version and decision.kind is Kind.KEEP:
         delays.append(max(1.0, (decision.failed.next_attempt - outcome.now).total_seconds()))
     return min(delays, default=None)

@@ -4,13 +4,14 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from controller import artifact, gates, status
-from controller.api import HistoryEntry, ModelReference, RegistryReference, ServingModel, TargetModel
+from controller.api import HistoryEntry, ModelDeploymentStatus, ModelReference, RegistryReference, ServingModel, TargetModel
 from controller.artifact import Artifact
 from controller.errors import ReconcileError, Stalling, Waiting
-from controller.gates import Refusal
+from controller.gates import Refusal, Serving, Subject
 from controller.ports import Registry
 from controller.registry import ModelVersion
 from controller.resource import Resource
+from controller.resources.deployment import PodSettings
 from controller.rollout import PinnedModel, Rollout
 from controller.store import Store
 
@@ -23,35 +24,43 @@ class Resolution:
     target: PinnedModel | None = None
     unresolved: ReconcileError | None = None
     refusal: Refusal | None = None
+    notes: tuple[str, ...] = ()
+    """What a person should know of a version that passed."""
 
 
 class Resolver:
     """Asks the registry, and has the store hold what it names."""
 
-    def __init__(self, registry: Registry, store: Store) -> None:
+    def __init__(self, registry: Registry, store: Store, pods: PodSettings) -> None:
         self._registry = registry
         self._store = store
+        self._pods = pods
         self._artifacts: dict[str, Artifact] = {}
+        self._sizes: dict[str, int] = {}
 
     async def resolve(self, resource: Resource) -> Resolution:
         """Which version the spec means, pulled and checked."""
-        reference = resource.spec.model
         asked = None
         try:
-            self._registry.permit(reference, resource.owner.namespace)
-            version = await self._registry.resolve(reference)
-            asked = TargetModel(name=version.name, version=version.version)
-            digest = await self._store.pull(version, self._registry)
+            self._registry.permit(resource.spec.model, resource.owner.namespace)
+            version = await self._registry.resolve(resource.spec.model)
+            digest = self._store.remembered(version.identity)
             asked = TargetModel(name=version.name, version=version.version, digest=digest)
-            found = await self._inspected(digest)
+            subject = await self._subject(resource, version, digest)
+            judgment = gates.before_download(subject) if digest is None else gates.Judgment()
+            if judgment.refusal is None:
+                digest = await self._store.pull(version, self._registry)
+                asked = TargetModel(name=version.name, version=version.version, digest=digest)
+                found = await self._inspected(digest)
+                subject = replace(subject, arriving=not _served(resource.before, version, digest))
+                judgment = gates.before_pods(subject, found)
         except ReconcileError as error:
             if isinstance(error, Stalling) and asked is not None:
                 return Resolution(asked=asked, refusal=Refusal(error.reason, error.message))
             return Resolution(asked=asked, unresolved=error)
-        refusal = gates.first_refusal(reference, found)
-        if refusal is not None:
-            return Resolution(asked=asked, refusal=refusal)
-        return Resolution(asked=asked, target=_pin(version, found))
+        if judgment.refusal is not None:
+            return Resolution(asked=asked, refusal=judgment.refusal)
+        return Resolution(asked=asked, target=_pin(version, found), notes=judgment.notes)
 
     def from_memory(self, resource: Resource, remembered: tuple[Rollout, ...], found: Resolution) -> Resolution:
         """`found`, or a fixed version that was served before: its digest is known, so the registry is not needed."""
@@ -81,6 +90,41 @@ class Resolver:
                 f" and the registry has {pulled}",
             )
 
+    async def _subject(self, resource: Resource, version: ModelVersion, digest: str | None) -> Subject:
+        """A version at the gates, with what they will ask of it; nothing is looked up that none of them asks for."""
+        spec, before = resource.spec, resource.before
+        wanted = spec.gates.with_defaults(self._pods.default_gates)
+        arriving = not _served(before, version, digest)
+        compared = arriving and wanted.signature != "Any" and before.serving is not None
+        sized = arriving and wanted.max_size is not None and digest is None
+        return Subject(
+            reference=spec.model,
+            version=version.version,
+            gates=wanted,
+            trust=spec.trust.with_defaults(self._pods.default_trust),
+            server=spec.server,
+            catalogue=self._pods.catalogue,
+            tags=version.tags,
+            metrics=await self._registry.metrics(version) if arriving and wanted.metrics else {},
+            size_bytes=await self._size(version) if sized else 0,
+            serving=await self._serving(before.serving) if compared and before.serving else None,
+            arriving=arriving,
+        )
+
+    async def _size(self, version: ModelVersion) -> int:
+        """What the registry says of a version's size, asked once: it may take many requests."""
+        if version.identity not in self._sizes:
+            self._sizes[version.identity] = sum(file.size for file in await self._registry.files(version))
+        return self._sizes[version.identity]
+
+    async def _serving(self, serving: ServingModel) -> Serving:
+        """What clients are used to. Raises Waiting while its files are on their way."""
+        try:
+            await self.have_in_store(_as_pinned(serving))
+            return Serving(version=serving.version, artifact=await self._inspected(serving.digest))
+        except Stalling:
+            return Serving(version=serving.version, artifact=None)
+
     async def _inspected(self, digest: str) -> Artifact:
         """What the files say of themselves: read once, and not on the event loop."""
         if digest not in self._artifacts:
@@ -106,6 +150,27 @@ def reference_to(model: PinnedModel | ServingModel | HistoryEntry) -> ModelRefer
     return ModelReference(name=model.name, version=model.version, registry_ref=registry)
 
 
+def _served(before: ModelDeploymentStatus, version: ModelVersion, digest: str | None) -> bool:
+    """Whether a version serves or is in the history: by its files, or by its registration as long as they are not here."""
+    known = [entry for entry in (before.serving, *before.history) if entry is not None]
+    if digest is not None:
+        return any(entry.digest == digest for entry in known)
+    registered = (version.name, version.version, version.registry, version.run_id)
+    return any((entry.name, entry.version, entry.registry, entry.run_id or "") == registered for entry in known)
+
+
+def _as_pinned(serving: ServingModel) -> PinnedModel:
+    return PinnedModel(
+        name=serving.name,
+        version=serving.version,
+        digest=serving.digest,
+        registry=serving.registry,
+        run_id=serving.run_id or "",
+        size_bytes=serving.size_bytes,
+        verified=serving.verified,
+    )
+
+
 def _pin(version: ModelVersion, found: Artifact) -> PinnedModel:
     return PinnedModel(
         name=version.name,
@@ -115,4 +180,5 @@ def _pin(version: ModelVersion, found: Artifact) -> PinnedModel:
         run_id=version.run_id,
         size_bytes=found.size_bytes,
         verified=found.verified,
+        scikit_learn=found.environment.scikit_learn,
     )

@@ -39,6 +39,8 @@ class PinnedModel:
     """Where it came from: two registries may have different versions of one name and number."""
     verified: str
     """What a pod proves before it is ready: Answered, Executed or Loaded."""
+    scikit_learn: str = ""
+    """The version that it was logged with: it chooses the server image, also when the registry is away."""
 
     @property
     def label(self) -> str:
@@ -88,6 +90,8 @@ class Rollout:
     cause: str
     """Why it was written."""
     image: str
+    runtime: str
+    """The image's name in the catalogue; empty where the spec names an image of its own."""
     revision: int
     """As `kubectl rollout history` counts."""
     failed: Failure | None = None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from controller.policy import Gates, Trust
 from controller.quantity import bytes_of
 
 ENVIRONMENT_VARIABLE = "MLSERVING_OPERATOR_SETTINGS"
@@ -127,6 +128,21 @@ class ServerUpdate(_Settings):
     """With Rolling: how many resources at once."""
 
 
+class RuntimeSettings(_Settings):
+    """A server image beside the default one, and what it has inside."""
+
+    name: str = Field(min_length=1, max_length=63)
+    """How `spec.server.runtime` names it."""
+    image: str
+    """The image."""
+    image_pull_policy: str = "IfNotPresent"
+    """imagePullPolicy of its pods."""
+    scikit_learn: str
+    """Its minor version of scikit-learn, such as 1.8."""
+    python: str
+    """Its minor version of Python, such as 3.11."""
+
+
 class Settings(_Settings):
     """Everything that the operator is told."""
 
@@ -146,6 +162,16 @@ class Settings(_Settings):
     """Image of the serving pods."""
     server_image_pull_policy: str = "IfNotPresent"
     """imagePullPolicy of the serving pods."""
+    server_scikit_learn: str = "1.9"
+    """The minor version of scikit-learn in that image."""
+    server_python: str = "3.11"
+    """The minor version of Python in that image."""
+    runtimes: tuple[RuntimeSettings, ...] = ()
+    """Other images, for models of another scikit-learn."""
+    default_gates: Gates = Gates()
+    """Gates of a resource whose spec does not set them."""
+    default_trust: Trust = Trust()
+    """What a resource whose spec does not say trusts; the list of types is added to the spec's."""
     default_resources: dict[str, Any] = {
         "requests": {"cpu": "250m", "memory": "256Mi"},
         "limits": {"cpu": "2", "memory": "1Gi"},

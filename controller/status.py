@@ -137,6 +137,7 @@ def pinned(status: ModelDeploymentStatus, digest: str) -> PinnedModel | None:
                 registry=entry.registry,
                 size_bytes=entry.size_bytes,
                 verified=entry.verified,
+                scikit_learn=entry.scikit_learn,
             )
     return None
 
@@ -164,6 +165,7 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         digest=model.digest,
         size_bytes=model.size_bytes,
         image=answers.image,
+        runtime=answers.runtime,
         verified=model.verified,
         rollout=answers.number,
         since=outcome.now,
@@ -288,6 +290,8 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         size_bytes=model.size_bytes,
         verified=model.verified,
         image=live.image,
+        runtime=live.runtime,
+        scikit_learn=model.scikit_learn,
         deployed_at=outcome.now,
         cause=cause,
         message=_history_message(cause, live),

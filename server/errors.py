@@ -10,12 +10,16 @@
       · DigestMismatch    the files in the pod are not those that its digest names
       · PathEscapes       a file of the model wants to lie outside its directory
       · FlavorUnsupported not a scikit-learn model that this server can load
+      · PickleDenied      it would execute what its author put into it, and the spec forbids that
+      · TypesUntrusted    it would build objects of types that nobody has allowed
       · LoadFailed        it is one, but it does not load
       · ExampleFailed     it loads, but raises on its own recorded example
       · ExampleMismatch   it answers its recorded example otherwise than when it was trained
+      · LoadTooSlow       it is right, and loading takes longer than the spec allows
+      · LatencyTooHigh    it is right, and predicting takes longer than the spec allows
   - Refused               one request gets no prediction; the process goes on
     + InvalidBody         what was sent is not a JSON object
-    + OutOfBounds         a value outside what a person declared as possible
+    + OutOfBounds         a value outside what a person declared as possible, or outside training where that is refused
     + InvalidFeatures     a feature is missing, unknown or of another type
     + Unanswerable        all is of the right type, and the estimator refuses it
     + BodyTooLarge        more bytes than this server takes
@@ -88,6 +92,14 @@ class FlavorUnsupported(ModelAtFault):
     """The model is of a kind that this server does not load."""
 
 
+class PickleDenied(ModelAtFault):
+    """The model is a pickle, which the spec forbids."""
+
+
+class TypesUntrusted(ModelAtFault):
+    """The model's skops file has types that are on no list."""
+
+
 class LoadFailed(ModelAtFault):
     """The model can't be loaded."""
 
@@ -98,6 +110,14 @@ class ExampleFailed(ModelAtFault):
 
 class ExampleMismatch(ModelAtFault):
     """The model answers its recorded example otherwise than recorded."""
+
+
+class LoadTooSlow(ModelAtFault):
+    """Loading took longer than the spec allows."""
+
+
+class LatencyTooHigh(ModelAtFault):
+    """Predictions took longer than the spec allows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Every metric of a pod, by name, in a registry of its own. Label values come from the model, never from requests."""
 
+import math
 from collections.abc import Sequence
 
 import prometheus_client
@@ -46,6 +47,12 @@ class Metrics:
         self.load_seconds = Gauge(
             "ml_model_load_seconds", "How long loading took, the recorded example included.", registry=self.registry
         )
+        self.warm_up_p95_seconds = Gauge(
+            "ml_warm_up_p95_seconds",
+            "95 of 100 predictions of one recorded row took no longer before the pod was ready; NaN without a recorded example.",
+            registry=self.registry,
+        )
+        self.warm_up_p95_seconds.set(math.nan)
         self.waiting = Gauge("ml_predictions_in_progress", "Requests that wait for a prediction now.", registry=self.registry)
         prometheus_client.ProcessCollector(registry=self.registry)
         prometheus_client.PlatformCollector(registry=self.registry)

@@ -12,7 +12,8 @@ import sklearn
 
 from server import table, trust
 from server.artifact import Answer, Artifact, Columns, Inputs, Label, Vector
-from server.errors import FlavorUnsupported, LoadFailed
+from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault, PickleDenied, TypesUntrusted
+from server.settings import Trust
 from server.table import Row
 
 MAX_TEXT = 300
@@ -87,9 +88,9 @@ class Model:
         return pd.DataFrame(table.array(rows), columns=list(self.names), copy=False)
 
 
-def load(artifact: Artifact) -> Model:
+def load(artifact: Artifact, trusted: Trust) -> Model:
     """Execute the model's file and find out how to ask the estimator in it."""
-    estimator = _estimator(artifact)
+    estimator = _estimator(artifact, trusted)
     if not hasattr(estimator, "predict"):
         raise FlavorUnsupported(f"The model is a {type(estimator).__name__}, which has no predict().")
     for part in trust.parts(estimator):
@@ -121,25 +122,30 @@ def versions(artifact: Artifact) -> str:
     return f" It was saved with scikit-learn {artifact.sklearn_version}, and this server has {sklearn.__version__}."
 
 
-def _estimator(artifact: Artifact) -> Any:
+def _estimator(artifact: Artifact, trusted: Trust) -> Any:
     path = artifact.estimator
+    if artifact.serialization != "skops" and trusted.pickle == "Deny":
+        raise PickleDenied(
+            f"The model was written with {artifact.serialization}, which executes what its author put into it, and "
+            "spec.trust.pickle is Deny. Log it with serialization_format='skops'."
+        )
     try:
         if artifact.serialization == "skops":
             import skops.io  # imports all of scikit-learn, and most models are pickled
 
-            untrusted = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trust.TRUSTED))
-            if untrusted:
-                raise LoadFailed(
-                    f"The model's skops file has types that are not trusted: {', '.join(untrusted)[:600]}. "
-                    "Use scikit-learn's own estimators, or log the model with serialization_format='cloudpickle'."
+            allowed = {*trust.TRUSTED, *trusted.skops_types}
+            if untrusted := sorted(set(skops.io.get_untrusted_types(file=path)) - allowed):
+                raise TypesUntrusted(
+                    "The model's skops file has types that nobody has allowed. Review them, and allow them with "
+                    f"spec.trust.skopsTypes: [{', '.join(untrusted)}]; or log the model with estimators that need none of them."
                 )
-            estimator = skops.io.load(path, trusted=list(trust.TRUSTED))
+            estimator = skops.io.load(path, trusted=sorted(allowed))
             if trust.has_broken_tree(estimator):
                 raise LoadFailed("The model has a tree whose nodes lead out of it: its file was not written by scikit-learn.")
             return estimator
         with path.open("rb") as stream:
             return pickle.load(stream)  # noqa: S301 - the digest was verified; whether pickle is allowed is the spec's policy
-    except LoadFailed:
+    except ModelAtFault:
         raise
     except ImportError as e:
         raise LoadFailed(

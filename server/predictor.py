@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # the model comes from outside, and with it scikit-learn
     from server.model import Model, Predicted
 
 
+FEWEST = 20
+"""So many a warm-up makes however long they take: of fewer, the slowest says nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
     """The answer to one row."""
@@ -50,6 +54,19 @@ class Predictor:
         together = threading.Barrier(self._threads)
         for started in [self._pool.submit(together.wait) for _ in range(self._threads)]:
             started.result()
+
+    def warm_up(self, row: Row, times: int, seconds: float) -> list[float]:
+        """How long predictions of one row take, as requests will have them made: `times`, or as many as fit into `seconds`."""
+
+        def work() -> list[float]:
+            took: list[float] = []
+            while len(took) < times and (len(took) < FEWEST or sum(took) < seconds):
+                started = time.perf_counter()
+                self._model.predict((row,))
+                took.append(time.perf_counter() - started)
+            return took
+
+        return self._pool.submit(work).result()
 
     async def predict(self, row: Row, started: float) -> Prediction:
         """The answer to one row of a request that was complete at `started` (on `time.perf_counter`)."""

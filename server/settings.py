@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AnyHttpUrl, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from server.errors import SettingsInvalid
@@ -40,6 +40,26 @@ class ModelVersion(_Told):
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
+class Trust(_Told):
+    """What the model may bring along."""
+
+    pickle: Literal["Allow", "Deny"] = "Allow"
+    """Whether a file may be loaded that executes what its author put into it."""
+    skops_types: tuple[str, ...] = ()
+    """Types that a skops file may have beside those that people have reviewed (server.trust)."""
+
+
+class Gates(_Told):
+    """By what this pod judges its model, while the model is new."""
+
+    max_load_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Loading, the recorded example included."""
+    max_latency_p95_milliseconds: Annotated[float, Field(gt=0)] | None = Field(default=None, alias="maxLatencyP95Milliseconds")
+    """Of the predictions of one row before the pod is ready."""
+    until: AwareDatetime
+    """A pod that starts later is not judged: it is one more of many, perhaps on a busy node."""
+
+
 class Settings(_Told):
     """All that a pod is told. Only the model is required."""
 
@@ -56,6 +76,10 @@ class Settings(_Told):
     request_timeout_seconds: Annotated[Seconds, Field(gt=0)] = 30
     """How long a body may take to arrive, and then how long an answer may take."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
+    out_of_range: Literal["Flag", "Reject"] = "Flag"
+    """What becomes of a number outside the range that training has seen: answered and flagged, or refused."""
+    trust: Trust = Trust()
+    gates: Gates | None = None
     drain_seconds: Seconds = 5
     """How long a pod that must go still answers, so that every load balancer has noticed."""
     threads: Annotated[int, Field(ge=1, le=256)] = 1

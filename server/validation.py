@@ -37,10 +37,10 @@ class Validator(Protocol):
         """The row in this object; raises with every mistake."""
 
 
-def validator(inputs: Inputs, bounds: Bounds) -> Validator:
-    """The checks for these inputs."""
+def validator(inputs: Inputs, bounds: Bounds, *, reject_unseen: bool = False) -> Validator:
+    """The checks for these inputs; what training has not seen is refused only where that is asked for."""
     if isinstance(inputs, Columns):
-        return ColumnsValidator(inputs.columns, bounds)
+        return ColumnsValidator(inputs.columns, bounds, reject_unseen=reject_unseen)
     return VectorValidator(inputs.width)
 
 
@@ -80,7 +80,8 @@ class _Rule:
 class ColumnsValidator:
     """One flat object with a key for each feature."""
 
-    def __init__(self, columns: Sequence[Column], bounds: Bounds) -> None:
+    def __init__(self, columns: Sequence[Column], bounds: Bounds, *, reject_unseen: bool = False) -> None:
+        self._reject_unseen = reject_unseen
         self._names = frozenset(column.name for column in columns)
         self._rules = tuple(
             _Rule(column, _TAKES[column.type], _limits(column, bounds.seen), _limits(column, bounds.declared))
@@ -111,6 +112,8 @@ class ColumnsValidator:
                 if not rule.declared[0] <= taken <= rule.declared[1]:
                     impossible.append(Detail(name, f"is {_shown(value)}, {_between(rule.declared)}"))
                 elif not rule.seen[0] <= taken <= rule.seen[1]:
+                    if self._reject_unseen:
+                        impossible.append(Detail(name, f"is {_shown(value)}, {_between(rule.seen)}: training has seen no other"))
                     unusual.append(name)
         if found < len(body):
             mistakes.extend(self._unknown(body))

@@ -10,7 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from controller.api import GROUP, HISTORY_LIMIT, MANAGED_BY, VERSION_LABEL, ModelDeploymentSpec
+from controller.catalogue import Catalogue, Runtime
 from controller.pods import PodFields
+from controller.policy import Gates, Trust
+from controller.quantity import bytes_of
 from controller.resources.identity import Owner, labels, metadata, selector
 from controller.rollout import Failure, PinnedModel, Rollout, Word
 
@@ -29,7 +32,7 @@ STORE_TOKEN_SECONDS = 600  # the kubelet makes a new one in time
 PRE_STOP_SECONDS = 5
 DRAIN_SECONDS = 5
 REQUEST_TIMEOUT_SECONDS = 30
-GRACE_SECONDS = PRE_STOP_SECONDS + DRAIN_SECONDS + REQUEST_TIMEOUT_SECONDS + 20
+MAX_BODY_BYTES = 2 * 1024 * 1024
 
 # On the pod template, and so on every ReplicaSet that was ever made from it.
 ROLLOUT = f"{GROUP}/rollout"
@@ -40,6 +43,8 @@ MODEL_RUN_ID = f"{GROUP}/model-run-id"
 MODEL_SIZE = f"{GROUP}/model-size-bytes"
 MODEL_VERIFIED = f"{GROUP}/model-verified"
 MODEL_REGISTRY = f"{GROUP}/model-registry"
+MODEL_SCIKIT_LEARN = f"{GROUP}/model-scikit-learn"
+RUNTIME = f"{GROUP}/runtime"
 
 # On the Deployment. The Deployment controller copies them to the ReplicaSet of the template that is live, so they tell
 # under which word each template was written; `kubectl rollout undo` puts the old ones back together with the template.
@@ -77,12 +82,27 @@ _STORE_TOKEN_VOLUME = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSettings:
-    """What the operator, not the spec, says about pods."""
+    """What the operator, not the spec, says about pods and about what may get into them."""
 
-    image: str
-    image_pull_policy: str
+    catalogue: Catalogue
     store_url: str
     default_resources: Object
+    default_gates: Gates
+    default_trust: Trust
+
+    def runtime_for(self, spec: ModelDeploymentSpec, model: PinnedModel) -> Runtime:
+        """The server image for a model. Raises Stalling (RuntimeUnknown)."""
+        return self.catalogue.runtime_for(spec.server, model.scikit_learn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodGates:
+    """What pods judge themselves by while their model's files are new."""
+
+    max_load_seconds: float | None
+    max_latency_p95_milliseconds: float | None
+    until: datetime
+    """A pod that starts later is one more of many, perhaps on a busy node: it is not judged."""
 
 
 def inputs(spec: ModelDeploymentSpec) -> str:
@@ -93,6 +113,9 @@ def inputs(spec: ModelDeploymentSpec) -> str:
     said = {} if spec.resources is None else {"resources": _said(spec.resources)}
     if pod := _said(spec.pod):
         said["pod"] = pod
+    for name, part in (("server", spec.server), ("trust", spec.trust)):
+        if set_there := part.model_dump(by_alias=True, exclude_defaults=True):
+            said[name] = set_there
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -122,8 +145,18 @@ def deployment(
     }
 
 
-def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, number: int, pods: PodSettings) -> Object:
+def pod_template(
+    owner: Owner,
+    spec: ModelDeploymentSpec,
+    model: PinnedModel,
+    number: int,
+    pods: PodSettings,
+    gates: PodGates | None = None,
+) -> Object:
     """The pod template of rollout `number`: fetch and verify the model, then serve it."""
+    runtime = pods.runtime_for(spec, model)
+    trust = spec.trust.with_defaults(pods.default_trust)
+    timeout = spec.server.request_timeout_seconds or REQUEST_TIMEOUT_SECONDS
     told = {
         "resource": {"namespace": owner.namespace, "name": owner.name},
         "model": {"name": model.name, "version": model.version, "digest": model.digest},
@@ -132,12 +165,16 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
         "modelDir": MODEL_DIR,
         "port": HTTP_PORT,
         "managementPort": MANAGEMENT_PORT,
-        "requestTimeoutSeconds": REQUEST_TIMEOUT_SECONDS,
+        "requestTimeoutSeconds": timeout,
+        "maxBodyBytes": bytes_of(spec.server.max_body_size) if spec.server.max_body_size else MAX_BODY_BYTES,
+        "outOfRange": spec.server.out_of_range,
         "drainSeconds": DRAIN_SECONDS,
+        "trust": {"pickle": trust.pickle, "skopsTypes": trust.skops_types},
+        **({"gates": _told_gates(gates)} if gates is not None else {}),
     }
-    container = {
-        "image": pods.image,
-        "imagePullPolicy": pods.image_pull_policy,
+    container: Object = {
+        "image": runtime.image,
+        "imagePullPolicy": runtime.pull_policy,
         "env": [{"name": "MLSERVING_SETTINGS", "value": json.dumps(told, sort_keys=True)}],
         "securityContext": _SECURITY_CONTEXT,
         "terminationMessagePath": "/dev/termination-log",
@@ -158,6 +195,8 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
                 MODEL_SIZE: str(model.size_bytes),
                 MODEL_VERIFIED: model.verified,
                 MODEL_REGISTRY: model.registry,
+                MODEL_SCIKIT_LEARN: model.scikit_learn,
+                RUNTIME: runtime.name,
                 "kubectl.kubernetes.io/default-container": "server",
             },
         },
@@ -165,7 +204,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
             **_placement(owner, more),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "terminationGracePeriodSeconds": PRE_STOP_SECONDS + DRAIN_SECONDS + timeout + 20,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "initContainers": [
                 {
@@ -184,6 +223,7 @@ def pod_template(owner: Owner, spec: ModelDeploymentSpec, model: PinnedModel, nu
                     **container,
                     "name": "server",
                     "args": ["serve"],
+                    "env": [*container["env"], *({"name": each.name, "value": each.value} for each in spec.server.env)],
                     "ports": [
                         {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
                         {"name": "management", "containerPort": MANAGEMENT_PORT, "protocol": "TCP"},
@@ -215,6 +255,14 @@ def _placement(owner: Owner, more: PodFields) -> Object:
 
 def _said(part: BaseModel | None) -> Object:
     return {} if part is None else part.model_dump(by_alias=True, exclude_none=True)
+
+
+def _told_gates(gates: PodGates) -> Object:
+    limits = {
+        "maxLoadSeconds": gates.max_load_seconds,
+        "maxLatencyP95Milliseconds": gates.max_latency_p95_milliseconds,
+    }
+    return {**{name: limit for name, limit in limits.items() if limit is not None}, "until": gates.until.isoformat()}
 
 
 def _probe(path: str, **timing: int) -> Object:
@@ -252,12 +300,14 @@ def read_rollout(of: Object) -> Rollout | None:
                 size_bytes=int(carried[MODEL_SIZE]),
                 verified=carried[MODEL_VERIFIED],
                 registry=carried[MODEL_REGISTRY],
+                scikit_learn=carried.get(MODEL_SCIKIT_LEARN, ""),
             ),
             word=Word(request=said.get(REQUEST, ""), retry=said.get(RETRY, "")),
             inputs=said.get(INPUTS, ""),
             held=said.get(HELD, ""),
             cause=said.get(CAUSE, ""),
             image=template["spec"]["containers"][0]["image"],
+            runtime=carried.get(RUNTIME, ""),
             revision=int(said.get(REVISION, "0")),
             failed=_read_failure(said.get(FAILED, "")),
         )

@@ -9,9 +9,14 @@ import pytest
 import yaml
 
 from controller import api
+from controller.policy import Gates, Trust
 from controller.resources.deployment import STORE_AUDIENCE
 from controller.settings import Settings
 from tests.chart.rendering import CHART, NAME, NAMESPACE, REGISTRIES, Helm, Object, Rendered
+
+RUNTIME = {"name": "old", "image": "server:1.8", "imagePullPolicy": "Never", "scikitLearn": "1.8", "python": "3.11"}
+TAG = {"key": "validation_status", "value": "approved"}
+METRIC = {"name": "f1", "min": 0.8}
 
 
 def parsed(rendered: Rendered, **which: str) -> Settings:
@@ -27,6 +32,10 @@ def test_the_operator_understands_what_it_is_told(rendered: Rendered, container:
     assert settings.watch_namespaces == ()
     assert [registry.model_dump(exclude_defaults=True) for registry in settings.registries] == REGISTRIES
     assert settings.server_image == "localhost/modeldeployment-server:dev"
+    for name in ("server_scikit_learn", "server_python", "runtimes"):
+        assert getattr(settings, name) == Settings.model_fields[name].default
+    assert settings.default_gates == Gates(environment="Strict", signature="Compatible")
+    assert settings.default_trust == Trust(pickle="Allow")
     assert settings.default_resources == Settings.model_fields["default_resources"].default
     assert settings.max_model_bytes == Settings.model_fields["max_model_bytes"].default
     assert settings.poll_seconds == Settings.model_fields["poll_seconds"].default
@@ -40,8 +49,19 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
             registries=[*REGISTRIES, {"name": "it's & <other>", "uri": "https://mlflow.example/it's/<base>"}],
             watchNamespaces=["team-a", "team-b"],
             pollSeconds=2.5,
-            defaults={"resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}}},
-            serverImage={"repository": "registry.example/server", "digest": f"sha256:{'0' * 64}", "pullPolicy": "Always"},
+            defaults={
+                "resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}},
+                "gates": {"maxSize": "1Gi", "environment": "Warn", "signature": "Any", "tags": [TAG], "metrics": [METRIC]},
+                "trust": {"pickle": "Deny", "skopsTypes": ["own.Type"]},
+            },
+            serverImage={
+                "repository": "registry.example/server",
+                "digest": f"sha256:{'0' * 64}",
+                "pullPolicy": "Always",
+                "scikitLearn": "2.0",
+                "python": "3.14",
+            },
+            runtimes=[RUNTIME],
             store={"maxModelBytes": 5_000_000_000, "sizeLimit": "100Gi", "keepUnusedSeconds": 60},
         )
     )
@@ -52,6 +72,13 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     assert settings.default_resources == {"requests": {"cpu": 1, "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
     assert settings.server_image == f"registry.example/server@sha256:{'0' * 64}"
     assert settings.server_image_pull_policy == "Always"
+    assert (settings.server_scikit_learn, settings.server_python) == ("2.0", "3.14")
+    assert [runtime.model_dump(by_alias=True) for runtime in settings.runtimes] == [RUNTIME]
+    gates, trust = settings.default_gates, settings.default_trust
+    assert (gates.max_size, gates.environment, gates.signature) == ("1Gi", "Warn", "Any")
+    assert [tag.model_dump() for tag in gates.tags] == [TAG]
+    assert [metric.model_dump(exclude_none=True) for metric in gates.metrics] == [METRIC]
+    assert (trust.pickle, trust.skops_types) == ("Deny", ["own.Type"])
     assert settings.max_model_bytes == 5_000_000_000
     assert settings.max_store_bytes == 90 * 1024**3
     assert settings.store_keep_unused_seconds == 60

@@ -119,6 +119,12 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"store": {"sizeLimit": "20 GB"}}, "/store/sizeLimit"),
         ({"podLabels": {"cost": 7}}, "/podLabels/cost"),
+        ({"serverImage": {"scikitLearn": 1.9}}, "/serverImage/scikitLearn"),
+        ({"runtimes": [{"name": "old", "image": "server:1", "scikitLearn": "1.8"}]}, "'python'"),
+        ({"defaults": {"gates": {"maxSize": "500 MB"}}}, "/defaults/gates/maxSize"),
+        ({"defaults": {"gates": {"waivers": []}}}, "'waivers'"),
+        ({"defaults": {"gates": {"metrics": [{"name": "f1"}]}}}, "/defaults/gates/metrics/0"),
+        ({"defaults": {"trust": {"pickle": "Never"}}}, "/defaults/trust/pickle"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(helm: Helm, values: dict[str, Any], said: str) -> None:
@@ -136,6 +142,13 @@ def test_without_a_registry_the_sentence_says_what_to_set(helm: Helm) -> None:
 
 def test_two_registries_of_one_name_are_refused(helm: Helm) -> None:
     assert 'two entries named "main"' in helm.refusal(registries=REGISTRIES * 2)
+
+
+def test_two_runtimes_of_one_name_or_one_scikit_learn_are_refused(helm: Helm) -> None:
+    runtime = {"name": "old", "image": "server:1.8", "scikitLearn": "1.8", "python": "3.11"}
+    assert 'an entry named "old"' in helm.refusal(runtimes=[runtime, {**runtime, "scikitLearn": "1.7"}])
+    assert 'an entry named "sklearn-1.9"' in helm.refusal(runtimes=[{**runtime, "name": "sklearn-1.9"}])
+    assert "a second image for scikit-learn 1.9" in helm.refusal(runtimes=[{**runtime, "scikitLearn": "1.9"}])
 
 
 def test_a_kubernetes_without_the_sleep_action_is_refused(helm: Helm) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ import server.manifest
 import server.settings
 from controller import artifact
 from controller.api import ModelDeploymentSpec
+from controller.catalogue import Catalogue, Runtime
 from controller.directory import StoredFile, manifest
+from controller.policy import Gates, Trust
 from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
 from controller.resources.deployment import (
-    GRACE_SECONDS,
     HTTP_PORT,
     MANAGEMENT_PORT,
     PRE_STOP_SECONDS,
     STORE_AUDIENCE,
+    PodGates,
     PodSettings,
     pod_template,
 )
@@ -39,10 +42,16 @@ DIGEST = "sha256:" + "a" * 64
 MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, registry="main", verified="Answered")
 
 
-def template() -> dict[str, Any]:
-    pods = PodSettings(image="i", image_pull_policy="Always", store_url="http://store.system.svc:8082", default_resources={})
-    spec = ModelDeploymentSpec.model_validate({"model": {"name": "fraud", "version": 3}})
-    return pod_template(Owner(namespace="team", name="fraud", uid="u"), spec, MODEL, 1, pods)
+def template(gates: PodGates | None = None, **spec: Any) -> dict[str, Any]:
+    pods = PodSettings(
+        catalogue=Catalogue((Runtime(name="sklearn-1.9", image="i", scikit_learn="1.9", python="3.11"),)),
+        store_url="http://store.system.svc:8082",
+        default_resources={},
+        default_gates=Gates(),
+        default_trust=Trust(),
+    )
+    wanted = ModelDeploymentSpec.model_validate({"model": {"name": "fraud", "version": 3}, **spec})
+    return pod_template(Owner(namespace="team", name="fraud", uid="u"), wanted, MODEL, 1, pods, gates)
 
 
 def told(container: dict[str, Any]) -> server.settings.Settings:
@@ -92,10 +101,46 @@ def test_only_the_init_step_has_a_token_and_it_is_where_it_looks() -> None:
     assert volume["name"] not in [mount["name"] for mount in serve["volumeMounts"]]
 
 
-def test_the_grace_period_covers_the_drain_and_the_slowest_request() -> None:
-    (container,) = template()["spec"]["containers"]
+@pytest.mark.parametrize("seconds", [None, 120])
+def test_the_grace_period_covers_the_drain_and_the_slowest_request(seconds: int | None) -> None:
+    pod = template(server={"requestTimeoutSeconds": seconds})["spec"]
+    settings = told(pod["containers"][0])
+    assert settings.request_timeout_seconds == (seconds or 30)
+    slowest = PRE_STOP_SECONDS + settings.drain_seconds + settings.request_timeout_seconds
+    assert slowest < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_server_does_by_itself_what_a_spec_says_that_says_nothing() -> None:
+    settings = told(template()["spec"]["containers"][0])
+    alone = server.settings.Settings(model=settings.model)
+    for name in ("request_timeout_seconds", "max_body_bytes", "out_of_range", "trust", "gates"):
+        assert getattr(settings, name) == getattr(alone, name), name
+
+
+def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
+    pod = template(
+        server={"maxBodySize": "4Mi", "outOfRange": "Reject", "env": [{"name": "OMP_NUM_THREADS", "value": "2"}]},
+        trust={"pickle": "Deny", "skopsTypes": ["own.Type"]},
+    )["spec"]
+    (container,) = pod["containers"]
     settings = told(container)
-    assert PRE_STOP_SECONDS + settings.drain_seconds + settings.request_timeout_seconds < GRACE_SECONDS
+    assert settings.max_body_bytes == 4 * 1024 * 1024
+    assert settings.out_of_range == "Reject"
+    assert (settings.trust.pickle, settings.trust.skops_types) == ("Deny", ("own.Type",))
+    assert {"name": "OMP_NUM_THREADS", "value": "2"} in container["env"]
+    assert all(each["name"] != "OMP_NUM_THREADS" for each in pod["initContainers"][0]["env"])
+
+
+def test_the_server_judges_by_what_it_is_told() -> None:
+    until = datetime(2030, 1, 1, tzinfo=UTC)
+    gates = PodGates(max_load_seconds=2.5, max_latency_p95_milliseconds=None, until=until)
+    understood = told(template(gates)["spec"]["containers"][0]).gates
+    assert understood is not None
+    assert (understood.max_load_seconds, understood.max_latency_p95_milliseconds, understood.until) == (2.5, None, until)
+    gates = PodGates(max_load_seconds=None, max_latency_p95_milliseconds=20, until=until)
+    understood = told(template(gates)["spec"]["containers"][0]).gates
+    assert understood is not None
+    assert (understood.max_load_seconds, understood.max_latency_p95_milliseconds) == (None, 20)
 
 
 def test_exit_codes_mean_the_same_on_both_sides() -> None:

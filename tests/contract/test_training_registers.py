@@ -21,6 +21,7 @@ from server import artifact
 from server.artifact import Artifact, Columns
 from server.model import load
 from server.replay import replay
+from server.settings import Trust
 from tests.contract.mlflow_server import free_port, mlflow_server
 from tests.unit.training.factories import customers, with_gaps
 
@@ -155,7 +156,7 @@ def test_the_recorded_answer_is_repeated_bit_for_bit(registry: Registry, built_i
         assert pipeline.predict(rows).tolist() == recorded.predictions
         assert pipeline.classes_.tolist() == recorded.classes
         np.testing.assert_array_equal(pipeline.predict_proba(rows), np.array(recorded.probabilities))
-    assert replay(load(model), model) == "Answered"
+    assert replay(load(model, Trust()), model) == "Answered"
 
 
 def test_the_example_has_rows_of_both_classes(registry: Registry, built_in: Run) -> None:

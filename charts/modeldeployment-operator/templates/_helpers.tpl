@@ -51,6 +51,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   "registries" .Values.registries
   "serverImage" (include "modeldeployment-operator.image" (list .Values.serverImage .Chart))
   "serverImagePullPolicy" .Values.serverImage.pullPolicy
+  "serverScikitLearn" .Values.serverImage.scikitLearn
+  "serverPython" .Values.serverImage.python
+  "runtimes" .Values.runtimes
+  "defaultGates" (ternary .Values.defaults.gates (omit .Values.defaults.gates "maxSize") (not (empty .Values.defaults.gates.maxSize)))
+  "defaultTrust" .Values.defaults.trust
   "defaultResources" .Values.defaults.resources
   "defaultRollout" .Values.defaults.rollout
   "serverUpdate" .Values.serverUpdate
@@ -117,6 +122,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- fail (printf "the header %s of a registry lets its holder in: put its value into a Secret, and name that in secret: {name, key}" .name) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- $runtimes := list (printf "sklearn-%s" .Values.serverImage.scikitLearn) "Auto" -}}
+{{- $minors := list .Values.serverImage.scikitLearn -}}
+{{- range .Values.runtimes -}}
+{{- if has .name $runtimes -}}
+{{- fail (printf "runtimes has an entry named %q, and that name is taken: serverImage is called sklearn- and its scikitLearn" .name) -}}
+{{- end -}}
+{{- if has .scikitLearn $minors -}}
+{{- fail (printf "runtimes has a second image for scikit-learn %s: a model is served by the one that has its minor version, so there is one of each" .scikitLearn) -}}
+{{- end -}}
+{{- $runtimes = append $runtimes .name -}}
+{{- $minors = append $minors .scikitLearn -}}
 {{- end -}}
 {{- end -}}
 

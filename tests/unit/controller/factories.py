@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from controller.catalogue import Catalogue, Runtime
+from controller.policy import Gates, Trust
 from controller.resources.deployment import PodSettings
 from controller.rollout import Observed, PinnedModel, Rollout, Word
 
@@ -36,6 +38,7 @@ def rollout(number: int, version: int, **changes: Any) -> Rollout:
         "held": "",
         "cause": "ModelChanged",
         "image": "server:1",
+        "runtime": "sklearn-1.9",
         "revision": number,
     }
     return Rollout(**{**values, **changes})
@@ -46,10 +49,20 @@ def observed(**changes: Any) -> Observed:
     return Observed(**{**values, **changes})
 
 
-def pod_settings(**changes: Any) -> PodSettings:
+def catalogue(image: str = "server:1", **others: str) -> Catalogue:
+    """The image as the default runtime, of scikit-learn 1.9; `others` by their minor version, such as `v1_8="server:1.8"`."""
+    minors = {minor.removeprefix("v").replace("_", "."): name for minor, name in others.items()}
+    runtimes = {"1.9": image, **minors}
+    return Catalogue(
+        tuple(Runtime(name=f"sklearn-{minor}", image=name, scikit_learn=minor, python="3.11") for minor, name in runtimes.items())
+    )
+
+
+def pod_settings(image: str = "server:1", **changes: Any) -> PodSettings:
     values: dict[str, Any] = {
-        "image": "server:1",
-        "image_pull_policy": "IfNotPresent",
+        "catalogue": catalogue(image),
+        "default_gates": Gates(),
+        "default_trust": Trust(),
         "store_url": "http://store:8082",
         "default_resources": {"requests": {"cpu": "250m"}},
     }

@@ -15,6 +15,7 @@ from server import artifact, loading, model, trust
 from server.errors import DigestMismatch, ExampleFailed, ExampleMismatch, FlavorUnsupported, LoadFailed
 from server.metrics import Metrics
 from server.replay import replay
+from server.settings import Trust
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model
 
@@ -40,7 +41,7 @@ def test_each_kind_of_model_proves_what_it_can(
 
 
 def load(about: artifact.Artifact) -> model.Model:
-    return model.load(about)
+    return model.load(about, Trust())
 
 
 MALFORMED: dict[str, Callable[[Any], Any]] = {
@@ -161,11 +162,6 @@ def test_an_answer_to_no_example_is_refused(model: Model, tmp_path: Path) -> Non
     about = artifact.read(directory)
     with pytest.raises(ExampleFailed, match="no input example"):
         replay(load(about), about)
-
-
-def test_types_that_nobody_reviewed_are_refused_by_name(model: Model) -> None:
-    with pytest.raises(LoadFailed, match=r"not trusted: .*EuclideanDistance64, sklearn\.neighbors\._kd_tree\.KDTree"):
-        load(artifact.read(model("neighbors")))
 
 
 def test_the_trusted_types_are_names_that_scikit_learn_still_has() -> None:

@@ -13,6 +13,7 @@ from server import model
 from server.artifact import Answer, Artifact, Record, Vector
 from server.errors import ExampleMismatch
 from server.replay import compare, replay
+from server.settings import Trust
 
 CLASSIFIED = {"predictions": [0, 1], "probabilities": [[0.9, 0.1], [0.2, 0.8]], "classes": [0, 1]}
 
@@ -76,7 +77,7 @@ def test_labels_are_no_numbers_also_where_there_are_no_probabilities(tmp_path: P
         example=((0.0,), (9.0,)),
         record=Record(example=Answer(predictions=[1_000_001, 1_000_002])),
     )
-    assert replay(model.load(right), right) == "Answered"
+    assert replay(model.load(right, Trust()), right) == "Answered"
     wrong = dataclasses.replace(right, record=Record(example=Answer(predictions=[1_000_001, 1_000_001])))
     with pytest.raises(ExampleMismatch, match="row 2 is predicted as 1000002, recorded is 1000001"):
-        replay(model.load(wrong), wrong)
+        replay(model.load(wrong, Trust()), wrong)
