@@ -107,7 +107,7 @@ class Resolver:
             tags=version.tags,
             metrics=await self._registry.metrics(version) if arriving and wanted.metrics else {},
             size_bytes=await self._size(version) if sized else 0,
-            serving=await self._serving(before.serving) if compared and before.serving else None,
+            serving=await self._serving(before.serving, resource.owner.namespace) if compared and before.serving else None,
             arriving=arriving,
         )
 
@@ -117,10 +117,10 @@ class Resolver:
             self._sizes[version.identity] = sum(file.size for file in await self._registry.files(version))
         return self._sizes[version.identity]
 
-    async def _serving(self, serving: ServingModel) -> Serving:
+    async def _serving(self, serving: ServingModel, namespace: str) -> Serving:
         """What clients are used to. Raises Waiting while its files are on their way."""
         try:
-            await self.have_in_store(_as_pinned(serving))
+            await self.have_in_store(_as_pinned(serving), namespace)
             return Serving(version=serving.version, artifact=await self._inspected(serving.digest))
         except Stalling:
             return Serving(version=serving.version, artifact=None)
