@@ -14,8 +14,9 @@ followed: they could carry what is secret to another host.
 import base64
 import json
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import aiohttp
 
 from controller import metrics, registry_refusals
 from controller.errors import Waiting
-from controller.registry_refusals import Login, Need
+from controller.registry_refusals import Login, Need, NoAnswer
 from controller.settings import RegistrySettings
 from controller.text import bounded
 
@@ -33,6 +34,7 @@ DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=1800, connect=15, sock_read=60)
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_SECRET_BYTES = 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
+OUTAGE_SECONDS = 5.0  # less than the delay of the error, so that who comes back after it asks anew
 NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 """MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have."""
 
@@ -45,6 +47,34 @@ class NotThere(Waiting):
         self.said = said
 
 
+class Outage:
+    """While a registry gives no answer, a question every few seconds finds out whether it is back; others are told at once.
+
+    Otherwise a registry that hangs would hold every worker for the length of a timeout, resource after resource.
+    """
+
+    def __init__(self) -> None:
+        self._error: NoAnswer | None = None
+        self._asking_since = 0.0
+
+    @contextmanager
+    def spared(self) -> Iterator[None]:
+        """Ask in here. Raises what the last question met, where it is too early to ask again."""
+        now = time.monotonic()
+        if self._error is not None and now - self._asking_since < OUTAGE_SECONDS:
+            raise self._error.with_traceback(None)
+        self._asking_since = now
+        try:
+            yield
+        except NoAnswer as error:
+            self._error, self._asking_since = error, time.monotonic()
+            raise
+        except Waiting:
+            self._error = None  # whatever it said, it answered
+            raise
+        self._error = None
+
+
 class RegistryClient:
     """Asks one registry. The session is everybody's: nothing of a registry is kept in it."""
 
@@ -53,9 +83,14 @@ class RegistryClient:
         self._directory = directory
         self._session = session
         self._trusted: tuple[bytes, ssl.SSLContext] | None = None
+        self._outage = Outage()
 
     async def json(self, path: str, query: dict[str, str], needs: Need) -> dict[str, Any]:
         """MLflow's answer to a question that takes the permission `needs`. Raises NotThere or another Waiting."""
+        with self._outage.spared():
+            return await self._ask(path, query, needs)
+
+    async def _ask(self, path: str, query: dict[str, str], needs: Need) -> dict[str, Any]:
         text = b""
         async with aclosing(self._get(path, query, needs, REQUEST_TIMEOUT)) as chunks:
             async for chunk in chunks:

@@ -16,6 +16,10 @@ UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's X509_V_ERR codes that say: whoever signed this is not among those I trust."""
 
 
+class NoAnswer(Waiting):
+    """Nobody is there, or nobody answers in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """Whom the operator was for one request, and the header that proved it."""
@@ -104,7 +108,7 @@ def unreachable(registry: RegistrySettings, error: Exception) -> Waiting:
             remedy = "have it renewed for the name in the registry's uri, or correct the uri"
         return Waiting("RegistryUntrusted", f"{who} shows a certificate that does not hold ({why}); {remedy}", PATIENCE)
     said = bounded(str(error) or "no answer in time", 300)
-    return Waiting("RegistryUnavailable", f"{who} cannot be reached: {said}", delay=10)
+    return NoAnswer("RegistryUnavailable", f"{who} cannot be reached: {said}", delay=10)
 
 
 def no_json(registry: RegistrySettings, text: str) -> Waiting:

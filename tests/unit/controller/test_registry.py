@@ -226,6 +226,22 @@ async def test_a_registry_that_nobody_declared_is_refused(mlflow: MlflowDouble) 
     assert "declared: main" in error.message
 
 
+async def test_a_registrys_cookies_are_not_kept(mlflow: MlflowDouble) -> None:
+    cookies = []
+
+    async def answer(request: web.Request) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        return web.json_response({"model_version": VERSION}, headers={"Set-Cookie": "session=1; Path=/"})
+
+    mlflow.answers["registered-models/alias"] = answer
+    # By a name: no client keeps the cookies of a bare address.
+    registry = Registry([RegistrySettings(name="main", uri=f"http://localhost:{mlflow.server.port}")], 30, Path("/nowhere"))
+    await registry.poll([CHAMPION])
+    await registry.poll([CHAMPION])
+    await registry.close()
+    assert cookies == [None, None]
+
+
 async def test_who_may_ask_is_said_each_time_whatever_is_known_already(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry(allowed_namespaces=("team-*", "lab"), allowed_models=("fraud*",))

@@ -1,5 +1,6 @@
 """How the operator logs in to a registry, whom it trusts, and what it never gives away."""
 
+import asyncio
 import base64
 import datetime
 import ssl
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
+from controller import registry_client
 from controller.errors import Waiting
 from controller.registry_client import RegistryClient
 from controller.registry_refusals import Need
@@ -159,6 +161,32 @@ async def test_a_refusal_names_its_remedy(
         error = await refused(RegistryClient(settings(server, **more), secrets, session))
     assert error.reason == "RegistryRefused"
     assert said in error.message
+
+
+async def test_a_registry_that_hangs_holds_up_one_question_and_not_each(
+    session: aiohttp.ClientSession, secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, hangs = [], asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) == 1:
+            await hangs.wait()
+        return web.json_response({})
+
+    async with answering(("/{path:.*}", answer)) as server:
+        client = RegistryClient(settings(server), secrets, session)
+        monkeypatch.setattr(registry_client, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.05))
+        first = await refused(client)
+        assert (first.reason, first.message.endswith("no answer in time")) == ("RegistryUnavailable", True)
+        for _ in range(20):
+            assert (await refused(client)).message == first.message
+        assert len(asked) == 1
+        monkeypatch.setattr(registry_client, "OUTAGE_SECONDS", 0.0)
+        assert await client.json("/api", {}, NEED) == {}
+        monkeypatch.undo()
+        assert await client.json("/api", {}, NEED) == {}, "it is over"
+        hangs.set()
 
 
 @pytest.mark.parametrize(
