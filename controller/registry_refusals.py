@@ -115,9 +115,11 @@ def no_json(registry: RegistrySettings, text: str) -> Waiting:
     """It answered 200 with something that no MLflow says."""
     who = f"registry {registry.name!r} at {registry.uri}"
     if text.lstrip().startswith("<"):
-        return _refused(
-            f"{who} answers with a web page instead of JSON: this is the address of something else,"
-            " or of a login page in front of MLflow; correct the registry's uri, or set its auth or headers"
+        return Waiting(
+            "RegistryUnavailable",
+            f"{who} answers with a web page instead of JSON: that of a proxy while MLflow is away, or a login page,"
+            " or this is the address of something else; correct the registry's uri, or set its auth or headers",
+            delay=30,
         )
     return Waiting("RegistryUnavailable", f"{who} answers with no JSON; is this the address of an MLflow server?", delay=10)
 

@@ -190,7 +190,7 @@ async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, cod
     ("answer", "reason", "says"),
     [
         (web.Response(status=500, text="boom"), "RegistryUnavailable", "500"),
-        (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryRefused", "web page"),
+        (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryUnavailable", "login page"),
         (web.json_response([1]), "RegistryUnavailable", "no JSON"),
         (web.json_response({}), "RegistryUnavailable", "no model version"),
         (web.json_response({"model_version": "x"}), "RegistryUnavailable", "as no MLflow does"),
