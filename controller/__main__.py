@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from controller import logs, metrics
 from controller.api import ModelReference
 from controller.catalogue import Catalogue, Runtime
+from controller.children import Children
 from controller.cluster import Cluster
 from controller.lease import Lease, LostLeadershipError
 from controller.mirror import Mirror
@@ -58,7 +59,9 @@ async def run(settings: Settings) -> None:
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
     store.forget_unfinished()
     lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
-    reconciler = Reconciler(cluster, registry, store, _pod_settings(settings), settings.default_rollout, settings.server_update)
+    children = Children(cluster, settings)
+    pods = _pod_settings(settings)
+    reconciler = Reconciler(cluster, registry, store, children, pods, settings.default_rollout, settings.server_update)
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
     health = await _listen(_health_app(), settings.health_port)
     try:

@@ -17,6 +17,13 @@ from controller.schema import Spec as _Spec
 from controller.schema import Status as _Status
 from controller.schema import rule as _rule
 from controller.schema import rules as _rules
+from controller.surroundings import (
+    Autoscaling,
+    DisruptionBudgetSettings,
+    Monitoring,
+    NetworkPolicySettings,
+    ServiceSettings,
+)
 
 GROUP = "mlserving.dev"
 API_VERSION = "v1alpha1"
@@ -112,24 +119,6 @@ class ModelReference(_Spec):
         return f"{wanted}{pinned}{f' in {self.registry_ref.name}' if self.registry_ref else ''}"
 
 
-class Autoscaling(_Spec):
-    """A HorizontalPodAutoscaler on CPU that the operator creates and then leaves alone."""
-
-    model_config = ConfigDict(
-        json_schema_extra=_rules(_rule("self.minReplicas <= self.maxReplicas", "minReplicas must not be above maxReplicas"))
-    )
-
-    min_replicas: int = Field(default=2, ge=1, le=1000, description="Lower bound of the number of pods.")
-    max_replicas: int = Field(ge=1, le=1000, description="Upper bound of the number of pods.")
-    target_cpu_utilization_percentage: int = Field(
-        default=70,
-        ge=1,
-        le=1000,
-        alias="targetCPUUtilizationPercentage",
-        description="Average CPU use of the pods, in percent of their CPU request, that the autoscaler aims at.",
-    )
-
-
 class ResourceAmounts(_Spec):
     """Amounts of CPU and memory."""
 
@@ -155,12 +144,6 @@ class Resources(_Spec):
 
     requests: ResourceAmounts | None = Field(default=None, description="What each pod is guaranteed.")
     limits: ResourceAmounts | None = Field(default=None, description="What no pod may exceed.")
-
-
-class ServiceSettings(_Spec):
-    """The Service in front of the pods; it has the name of the ModelDeployment."""
-
-    port: int = Field(default=80, ge=1, le=65535, description="Port of the Service.")
 
 
 class RolloutSettings(_Spec):
@@ -214,7 +197,14 @@ class ModelDeploymentSpec(_Spec):
     pod: PodFields | None = Field(
         default=None, description="Labels, placement and identity of the serving pods, where the defaults do not do."
     )
-    service: ServiceSettings = Field(default=ServiceSettings(), description="The Service in front of the pods.")
+    service: ServiceSettings = Field(default_factory=ServiceSettings, description="The Service in front of the pods.")
+    monitoring: Monitoring | None = Field(default=None, description="How the model is watched.")
+    network_policy: NetworkPolicySettings | None = Field(
+        default=None, description="Who may reach the pods, and whom they may reach."
+    )
+    disruption_budget: DisruptionBudgetSettings | None = Field(
+        default=None, description="How many pods a drain of nodes may take at once."
+    )
     gates: Gates = Field(default_factory=Gates, description="What a version must meet before it serves.")
     trust: Trust = Field(
         default_factory=Trust, description="What a model may bring along that is executed or built when it is loaded."

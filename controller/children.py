@@ -1,44 +1,171 @@
 """The children beside the Deployment: created, kept as the spec wants them, removed when it no longer does."""
 
-from controller.api import ModelDeploymentSpec
-from controller.errors import Stalling
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable
+
+from controller.api import GROUP, ModelDeploymentSpec
+from controller.cluster import AlreadyExists, ApiError
+from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Object
 from controller.resources.autoscaler import autoscaler
+from controller.resources.disruption_budget import disruption_budget
 from controller.resources.identity import Owner, owned
+from controller.resources.network_policy import NetworkSurroundings, network_policy
 from controller.resources.service import service
+from controller.resources.service_monitor import service_monitor
+from controller.settings import Settings
+
+# On a child: what was written last, so that what the spec no longer says can be told from what others have added.
+APPLIED = f"{GROUP}/applied"
+DEFINITION_SECONDS = 60.0
 
 
 class Children:
     """Everything that a ModelDeployment owns besides its Deployment's template."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
+        self._defaults = settings.default_children
+        self._network = NetworkSurroundings(
+            by_default=self._defaults.network_policy.enabled,
+            monitoring_from=self._defaults.network_policy.monitoring_from,
+            operator_namespace=settings.namespace,
+            store_pods=settings.store_pods,
+            store_port=settings.store_port,
+        )
+        self._deadline = settings.default_rollout.progress_deadline_seconds
+        self._monitors = Defined(cluster, "ServiceMonitor", clock)
 
     async def bring(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
-        """Bring the children to what `spec` wants. Raises Stalling (NameConflict)."""
-        await self.bring_one("Service", owner, service(owner, spec))
-        await self.bring_one("HorizontalPodAutoscaler", owner, autoscaler(owner, spec))
-        # Replicas are the spec's only while it names them; otherwise they belong to whoever scales.
-        if deployment is not None and spec.replicas is not None and deployment["spec"].get("replicas") != spec.replicas:
-            await self._cluster.scale("Deployment", owner.namespace, owner.name, spec.replicas)
+        """Bring the children to what `spec` wants, side by side: one that cannot be brought keeps no other from it.
 
-    async def bring_one(self, kind: str, owner: Owner, wanted: Object | None) -> None:
-        """Bring one child to what is wanted; None: away with it, if it is ours."""
+        Raises what is wrong with one of them, first what needs a person (NameConflict).
+        """
+        monitor = service_monitor(
+            owner,
+            spec,
+            by_default=self._defaults.service_monitor.enabled,
+            labels=self._defaults.service_monitor.labels,
+        )
+        parts = [
+            self.bring_one("Service", owner, service(owner, spec)),
+            self._bring_number(owner, spec, deployment),
+            self.bring_one(
+                "PodDisruptionBudget",
+                owner,
+                disruption_budget(owner, spec, by_default=self._defaults.disruption_budget.enabled),
+            ),
+            self.bring_one("NetworkPolicy", owner, network_policy(owner, spec, self._network)),
+        ]
+        if await self._monitors.there():
+            parts.append(self.bring_one("ServiceMonitor", owner, monitor))
+        found = await asyncio.gather(*parts, return_exceptions=True)
+        errors = sorted((each for each in found if isinstance(each, BaseException)), key=_urgency)
+        if errors:
+            raise errors[0]
+
+    async def bring_one(self, kind: str, owner: Owner, wanted: Object | None) -> bool:
+        """Bring one child to what is wanted; None: away with it, if it is ours. Whether it was made just now."""
         live = await self._cluster.get(kind, owner.namespace, owner.name)
         if wanted is None:
             if live is not None and owned(live, owner.uid):
                 await self._cluster.delete(kind, live)
-            return
+            return False
         if live is None:
-            await self._cluster.create(kind, wanted)
-        elif not owned(live, owner.uid):
+            try:
+                await self._cluster.create(kind, marked(wanted))
+                return True
+            except AlreadyExists:
+                live = await self._cluster.get(kind, owner.namespace, owner.name)
+        if live is None or not owned(live, owner.uid):
             raise name_conflict(kind, owner)
-        elif not covers(live, wanted):
-            # Ours replaced as a whole, everybody else's left alone. Server-side apply could not take away a port that the
-            # creation, another operation in its books, had set.
-            ours = [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in wanted["spec"].items()]
-            labels = {**(live["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
-            await self._cluster.patch(kind, live, [*ours, {"op": "add", "path": "/metadata/labels", "value": labels}])
+        if operations := difference(live, wanted):
+            await self._cluster.patch(kind, live, operations)
+        return False
+
+    async def _bring_number(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
+        """The autoscaler, and the Deployment's fields outside of its template that the spec names."""
+        made = await self.bring_one("HorizontalPodAutoscaler", owner, autoscaler(owner, spec))
+        if deployment is None:
+            return
+        # Replicas are the spec's only while it names them; otherwise they belong to whoever scales. An autoscaler never comes
+        # back from 0: where it is switched on for what was stopped, it is given its minimum to begin with.
+        live = deployment["spec"].get("replicas")
+        if spec.replicas is not None and live != spec.replicas:
+            if live and spec.replicas:
+                await self._refuse_contest(owner, spec.replicas)
+            await self._scale(owner, spec.replicas)
+        elif made and live == 0 and spec.autoscaling is not None:
+            await self._scale(owner, spec.autoscaling.min_replicas)
+        deadline = (spec.rollout and spec.rollout.progress_deadline_seconds) or self._deadline
+        if deployment["spec"].get("progressDeadlineSeconds") != deadline:
+            fresh = await self._cluster.get("Deployment", owner.namespace, owner.name)
+            if fresh is not None and owned(fresh, owner.uid):
+                change = {"op": "add", "path": "/spec/progressDeadlineSeconds", "value": deadline}
+                await self._cluster.patch("Deployment", fresh, [change])
+
+    async def _scale(self, owner: Owner, replicas: int) -> None:
+        await self._cluster.scale("Deployment", owner.namespace, owner.name, replicas)
+
+    async def _refuse_contest(self, owner: Owner, replicas: int) -> None:
+        """An autoscaler of somebody else's may write the number too; two who write it take turns for ever. None acts on 0."""
+        for each in await self._cluster.list("HorizontalPodAutoscaler", owner.namespace):
+            target = each["spec"]["scaleTargetRef"]
+            if (target["kind"], target["name"]) == ("Deployment", owner.name) and not owned(each, owner.uid):
+                name = each["metadata"]["name"]
+                raise Stalling(
+                    "ReplicasContested",
+                    f"spec.replicas asks for {replicas} pods, and the HorizontalPodAutoscaler {name} chooses a number of its own;"
+                    f" remove spec.replicas to leave it to {name}, or remove {name}",
+                )
+
+
+class Defined:
+    """Whether the cluster knows a kind that a CustomResourceDefinition brings, asked at most once a minute."""
+
+    def __init__(self, cluster: Cluster, kind: str, clock: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._kind = kind
+        self._clock = clock
+        self._there = False
+        self._asked = float("-inf")
+
+    async def there(self) -> bool:
+        if self._clock() - self._asked >= DEFINITION_SECONDS:
+            self._asked = self._clock()
+            self._there = await self._cluster.defines(self._kind)
+        return self._there
+
+
+def marked(wanted: Object) -> Object:
+    """`wanted` with the note of what it says."""
+    metadata = wanted["metadata"]
+    annotations: dict[str, str] = metadata.get("annotations") or {}
+    said = json.dumps([wanted["spec"], metadata["labels"], annotations], sort_keys=True)
+    note = {
+        "hash": hashlib.sha256(said.encode()).hexdigest()[:16],
+        "labels": sorted(metadata["labels"]),
+        "annotations": sorted(annotations),
+    }
+    return {**wanted, "metadata": {**metadata, "annotations": {**annotations, APPLIED: json.dumps(note)}}}
+
+
+def difference(live: Object, wanted: Object) -> list[Object]:
+    """The operations that make `live` what is wanted; none where it is. What others have added stays, what we had goes."""
+    wanted = marked(wanted)
+    if covers(live["spec"], wanted["spec"]) and covers(live["metadata"], _kept(wanted["metadata"])):
+        return []
+    # Ours replaced as a whole, everybody else's left alone. Server-side apply could not take away a port that the
+    # creation, another operation in its books, had set.
+    operations = [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in wanted["spec"].items()]
+    before = _note(live)
+    for part in ("labels", "annotations"):
+        others = {key: value for key, value in (live["metadata"].get(part) or {}).items() if key not in before.get(part, [])}
+        operations.append({"op": "add", "path": f"/metadata/{part}", "value": {**others, **wanted["metadata"][part]}})
+    return operations
 
 
 def covers(live: object, wanted: object) -> bool:
@@ -56,3 +183,23 @@ def name_conflict(kind: str, owner: Owner) -> Stalling:
         f"a {kind} named {owner.name} is there already and belongs to somebody else;"
         f" rename the ModelDeployment, or remove that {kind}",
     )
+
+
+def _kept(metadata: Object) -> Object:
+    return {"labels": metadata["labels"], "annotations": metadata["annotations"]}
+
+
+def _note(live: Object) -> dict[str, list[str]]:
+    """What we wrote last, as `marked` noted it; nothing where somebody else wrote there."""
+    try:
+        note = json.loads((live["metadata"].get("annotations") or {}).get(APPLIED, "{}"))
+        return {part: [str(key) for key in note.get(part, [])] for part in ("labels", "annotations")}
+    except (ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _urgency(error: BaseException) -> int:
+    """What is no error of the cluster's first, then what needs a person, then what heals by itself."""
+    if not isinstance(error, ReconcileError | ApiError):
+        return 0
+    return 1 if isinstance(error, Stalling) else 2

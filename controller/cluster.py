@@ -34,6 +34,9 @@ _PATHS = {  # kind: (API prefix, plural)
     "Event": ("/api/v1", "events"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v2", "horizontalpodautoscalers"),
     "TokenReview": ("/apis/authentication.k8s.io/v1", "tokenreviews"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "ServiceMonitor": ("/apis/monitoring.coreos.com/v1", "servicemonitors"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }
 

@@ -62,6 +62,7 @@ class Reconciler:
         cluster: Cluster,
         registry: Registry,
         store: Store,
+        children: Children,
         pods: PodSettings,
         rollouts: RolloutDefaults,
         server_update: ServerUpdate,
@@ -73,7 +74,7 @@ class Reconciler:
         self._rollouts = rollouts
         self._server_update = server_update
         self._clock = clock
-        self._children = Children(cluster)
+        self._children = children
         self._reverted: dict[Key, list[datetime]] = {}
         self._updating: set[Key] = set()
         self.followed: dict[Key, ModelReference] = {}

@@ -119,6 +119,42 @@ class RolloutDefaults(_Settings):
     """Whether a failed rollout is taken back."""
 
 
+class DisruptionBudgetDefaults(_Settings):
+    """What holds where `spec.disruptionBudget` does not say."""
+
+    enabled: bool = True
+    """Whether there is one."""
+
+
+class NetworkPolicyDefaults(_Settings):
+    """What holds where `spec.networkPolicy` does not say."""
+
+    enabled: bool = True
+    """Whether there is one."""
+    monitoring_from: tuple[dict[str, Any], ...] = ({"namespaceSelector": {}},)
+    """Who may reach the pods' metrics, as in a NetworkPolicy."""
+
+
+class ServiceMonitorDefaults(_Settings):
+    """What holds where `spec.monitoring.serviceMonitor` does not say."""
+
+    enabled: bool = True
+    """Whether there is one, where its CRD is installed."""
+    labels: dict[str, str] = {}
+    """Labels that the cluster's Prometheus selects by."""
+
+
+class ChildDefaults(_Settings):
+    """What holds for the children beside the Deployment where the spec does not say."""
+
+    disruption_budget: DisruptionBudgetDefaults = DisruptionBudgetDefaults()
+    """PodDisruptionBudget."""
+    network_policy: NetworkPolicyDefaults = NetworkPolicyDefaults()
+    """NetworkPolicy."""
+    service_monitor: ServiceMonitorDefaults = ServiceMonitorDefaults()
+    """ServiceMonitor."""
+
+
 class ServerUpdate(_Settings):
     """What becomes of running pods when the operator brings another server image."""
 
@@ -179,6 +215,8 @@ class Settings(_Settings):
     """Resources of a serving pod whose spec sets none."""
     default_rollout: RolloutDefaults = RolloutDefaults()
     """What holds where `spec.rollout` does not say."""
+    default_children: ChildDefaults = ChildDefaults()
+    """What holds for the other children where the spec does not say."""
     server_update: ServerUpdate = ServerUpdate()
     """What becomes of running pods when the server image is another one."""
     store_dir: Path = Path("/store")
@@ -187,6 +225,8 @@ class Settings(_Settings):
     """Address at which pods reach the store."""
     store_port: int = 8082
     """Port of the store."""
+    store_pods: dict[str, str] = {}
+    """Labels of the pods that serve the store, in the operator's namespace: whom a NetworkPolicy lets the pods reach."""
     store_peers: tuple[str, ...] = ()
     """Addresses of the replicas' stores, this one's included."""
     store_authentication: bool = True

@@ -17,6 +17,8 @@ CHILDREN = (
     ("", "v1", "pods"),
     ("", "v1", "services"),
     ("autoscaling", "v2", "horizontalpodautoscalers"),
+    ("policy", "v1", "poddisruptionbudgets"),
+    ("networking.k8s.io", "v1", "networkpolicies"),
 )
 
 Enqueue = Callable[[tuple[str, str]], None]

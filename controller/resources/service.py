@@ -11,7 +11,7 @@ def service(owner: Owner, spec: ModelDeploymentSpec) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(owner),
+        "metadata": metadata(owner, annotations=spec.service.annotations or {}),
         "spec": {
             "selector": selector(owner),
             "ports": [{"name": "http", "port": spec.service.port, "protocol": "TCP", "targetPort": "http"}],

@@ -37,6 +37,8 @@ def test_the_operator_understands_what_it_is_told(rendered: Rendered, container:
     assert settings.default_gates == Gates(environment="Strict", signature="Compatible")
     assert settings.default_trust == Trust(pickle="Allow")
     assert settings.default_resources == Settings.model_fields["default_resources"].default
+    assert settings.default_children == Settings.model_fields["default_children"].default
+    assert settings.store_pods.items() <= rendered.one("StatefulSet")["spec"]["template"]["metadata"]["labels"].items()
     assert settings.max_model_bytes == Settings.model_fields["max_model_bytes"].default
     assert settings.poll_seconds == Settings.model_fields["poll_seconds"].default
     assert settings.max_store_bytes < 20 * 1024**3, "a store that fills its emptyDir has its pod evicted"

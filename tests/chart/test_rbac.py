@@ -19,6 +19,9 @@ WORK = {  # (API group, resource): verbs, wherever ModelDeployments are served
     ("", "pods"): READ,
     ("", "services"): READ | {"create", "patch"},
     ("autoscaling", "horizontalpodautoscalers"): READ | {"create", "patch", "delete"},
+    ("policy", "poddisruptionbudgets"): READ | {"create", "patch", "delete"},
+    ("networking.k8s.io", "networkpolicies"): READ | {"create", "patch", "delete"},
+    ("monitoring.coreos.com", "servicemonitors"): READ | {"create", "patch", "delete"},
     ("", "events"): {"create"},
 }
 STORE = {("authentication.k8s.io", "tokenreviews"): {"create"}}

@@ -9,6 +9,7 @@ from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Cluster, Conflict
 from controller.resources.identity import Owner
 from tests.kubernetes import Kubernetes
+from tests.unit.controller.factories import settings
 
 NAMESPACE = "default"
 NAME = "client-under-test"
@@ -72,7 +73,7 @@ async def test_what_is_not_there_is_none(api: Cluster) -> None:
 
 async def test_a_port_that_changes_takes_the_place_of_the_old_one(api: Cluster) -> None:
     live = await api.create("Service", service())
-    children = Children(api)
+    children = Children(api, settings())
     owner = Owner(namespace=NAMESPACE, name=NAME, uid=live["metadata"]["uid"])
     own = {"controller": True, "uid": owner.uid, "apiVersion": "v1", "kind": "Service", "name": NAME}
     await api.patch("Service", live, [{"op": "add", "path": "/metadata/ownerReferences", "value": [own]}])

@@ -87,6 +87,17 @@ def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
         ({"model": LOOKS, "pod": {"labels": {"team": "not a value"}}}, "a label's value has"),
         ({"model": LOOKS, "pod": {"tolerations": [{"value": "x"}]}}, "needs operator Exists"),
         ({"model": LOOKS, "pod": {"tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]}}, "has no value"),
+        ({"model": LOOKS, "service": {"annotations": {"mlserving.dev/applied": "{}"}}}, "keys that begin with mlserving.dev/"),
+        (
+            {"model": LOOKS, "autoscaling": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50, "metrics": [{"type": "x"}]}},
+            "set metrics or targetCPUUtilizationPercentage, not both",
+        ),
+        ({"model": LOOKS, "monitoring": {"slo": {"availability": 100}}}, "from 50 to below 100"),
+        ({"model": LOOKS, "networkPolicy": {"ingressFrom": [{}]}}, "set either ipBlock, or podSelector"),
+        (
+            {"model": LOOKS, "networkPolicy": {"ingressFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}},
+            "set either ipBlock, or podSelector",
+        ),
         ({"model": LOOKS, "pod": {"hostNetwork": True}}, 'unknown field "spec.pod.hostNetwork"'),
         ({}, "spec.model: Required value"),
     ],

@@ -58,8 +58,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   "defaultTrust" .Values.defaults.trust
   "defaultResources" .Values.defaults.resources
   "defaultRollout" .Values.defaults.rollout
+  "defaultChildren" (pick .Values.defaults "disruptionBudget" "networkPolicy" "serviceMonitor")
   "serverUpdate" .Values.serverUpdate
   "storeUrl" (printf "http://%s-store.%s.svc:8082" $name .Release.Namespace)
+  "storePods" (include "modeldeployment-operator.selector" . | fromYaml)
   "storePeers" $peers
   "pollSeconds" .Values.pollSeconds
   "maxModelBytes" (int64 .Values.store.maxModelBytes)
@@ -166,6 +168,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, list, watch, create, patch]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]

@@ -7,6 +7,7 @@ from controller.catalogue import Catalogue, Runtime
 from controller.policy import Gates, Trust
 from controller.resources.deployment import PodSettings
 from controller.rollout import Observed, PinnedModel, Rollout, Word
+from controller.settings import Settings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHAMPION = Word(request="fraud@champion")
@@ -77,3 +78,15 @@ def resource(name: str = "fraud", **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": "team"},
         "spec": {"model": {"name": "fraud", "alias": "champion"}, **spec},
     }
+
+
+def settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "namespace": "mlserving-system",
+        "identity": "operator-0",
+        "registries": [{"name": "main", "uri": "http://mlflow:5000"}],
+        "server_image": "server:1",
+        "store_url": "http://store:8082",
+        "store_pods": {"app": "operator"},
+    }
+    return Settings(**{**values, **changes})

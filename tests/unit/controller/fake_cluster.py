@@ -27,6 +27,7 @@ class FakeCluster:
         self.events: list[tuple[str, str, str]] = []  # type, reason, message
         self.broken_patch = ""  # kind whose next patch does not arrive
         self.refused: dict[str, ApiError] = {}  # kinds that a quota or a policy does not let in
+        self.undefined: set[str] = set()  # kinds whose definition is not installed
         self._numbers = itertools.count(1)
 
     # --- what the controller calls ------------------------------------------------------------------------------------
@@ -46,6 +47,9 @@ class FakeCluster:
     async def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Object]:
         for body in await self.list(kind, namespace, selector):
             yield body
+
+    async def defines(self, kind: str) -> bool:
+        return kind not in self.undefined
 
     async def create(self, kind: str, body: Object) -> Object:
         if kind in self.refused:

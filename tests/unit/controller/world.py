@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from controller.api import ModelDeploymentStatus
+from controller.children import Children
 from controller.reconcile import Reconciler
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
-from tests.unit.controller.factories import NOW, pod_settings, resource
+from tests.unit.controller.factories import NOW, pod_settings, resource, settings
 from tests.unit.controller.fake_cluster import FakeCluster
 from tests.unit.controller.fake_registry import FakeRegistry
 
@@ -30,8 +31,9 @@ class World:
     def restart(self) -> None:
         """Another operator process on the same store."""
         store = Store(self.directory, 10**6)
+        children = Children(self.cluster, settings())
         self.reconciler = Reconciler(
-            self.cluster, self.registry, store, self.pods, RolloutDefaults(), self.server_update, clock=lambda: self.now
+            self.cluster, self.registry, store, children, self.pods, RolloutDefaults(), self.server_update, clock=lambda: self.now
         )
 
     async def settle(self, *, ready: bool = True) -> None:
