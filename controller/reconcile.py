@@ -169,9 +169,9 @@ class Reconciler:
             image = self._pods.runtime_for(resource.spec, current.model).image
         except Stalling:
             return ""  # a runtime that is not there; the gates say so
+        if live.deployment is not None and workload(live.deployment).complete:
+            self._updating.discard(key)  # it has arrived, or was taken back: another one's turn
         if current.image == image:
-            if live.deployment is not None and workload(live.deployment).complete:
-                self._updating.discard(key)
             return ""
         turn = key in self._updating or len(self._updating) < self._server_update.max_concurrent
         return image if turn else ""

@@ -183,3 +183,23 @@ class TestServerUpdate:
         await world.settle()
         assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
         assert world.condition("Available")[0] == "True"
+
+    async def test_a_model_that_fails_with_the_new_image_does_not_keep_the_others_waiting(self, world: World) -> None:
+        await deployed(world)
+        other = ("team", "other")
+        world.cluster.put("ModelDeployment", resource("other"))
+        for _ in range(2):
+            await world.reconciler.reconcile(other)
+            world.cluster.roll("other")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        await world.reconciler.reconcile(other)
+        container = world.cluster.objects["Deployment", *other]["spec"]["template"]["spec"]["containers"][0]
+        assert container["image"] == "server:2"
