@@ -76,9 +76,13 @@ cluster-test: venv  ## the cluster and the images themselves, on a real API serv
 demo: venv  ## the main job on a fresh machine: from a table of data to predictions from a cluster
 	@$(PY) -m tests.demo
 
-e2e: venv  ## the journey of a model, on the real cluster
+e2e: venv  ## the journey of a model, and a few faults, on the real cluster
 	@$(PY) -m tests.clusters prepare
-	$(PYTEST) tests/e2e
+	$(PYTEST) tests/e2e tests/faults -m "not long"
+
+faults: venv  ## every fault that is promised to be survived, on the real cluster: about three quarters of an hour
+	@$(PY) -m tests.clusters prepare
+	$(PYTEST) tests/faults
 
 # --- the benchmarks (tests/bench) ------------------------------------------------------------------------------------
 bench: bench-controller  ## every benchmark
@@ -86,4 +90,4 @@ bench: bench-controller  ## every benchmark
 bench-controller: venv  ## the operator at 100, 300 and 1,000 resources, beside a client that only writes (.bench/controller.json)
 	@$(PY) -m tests.bench.controller
 
-.PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e bench bench-controller
+.PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e faults bench bench-controller

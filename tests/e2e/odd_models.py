@@ -35,13 +35,24 @@ class Bomb:
         return (_raise, ())
 
 
+class Greedy:
+    """An estimator that takes a gigabyte to load."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_take, ())
+
+
+def _take() -> bytes:
+    return b"x" * 2**30
+
+
 def _raise() -> None:
     raise RuntimeError("this model was pickled with code that is gone")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("wrong-answer", "unloadable", "pyfunc", "plain"))
+    parser.add_argument("kind", choices=("wrong-answer", "unloadable", "greedy", "pyfunc", "plain"))
     parser.add_argument("--name", required=True)
     parser.add_argument("--tracking-uri", required=True)
     arguments = parser.parse_args()
@@ -50,6 +61,7 @@ def main() -> None:
     example = table.head(2)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(table, target)
     signature = infer_signature(table, pipeline.predict(table))
+    estimators = {"unloadable": Bomb(), "greedy": Greedy()}
     flipped = [int(1 - label) for label in pipeline.predict(example)]
     metadata = {"mlserving": {"format": 1, "example": {"predictions": flipped}}}
     requirements = ["scikit-learn"]
@@ -58,10 +70,10 @@ def main() -> None:
             info = mlflow.pyfunc.log_model(name="model", python_model=Unsupported(), pip_requirements=requirements)
         else:
             info = mlflow.sklearn.log_model(
-                Bomb() if arguments.kind == "unloadable" else pipeline,
+                estimators.get(arguments.kind, pipeline),
                 name="model",
                 signature=signature,
-                input_example=None if arguments.kind == "unloadable" else example,
+                input_example=None if arguments.kind in estimators else example,
                 metadata=metadata if arguments.kind == "wrong-answer" else None,
                 serialization_format="cloudpickle",
                 pip_requirements=requirements,

@@ -1,0 +1,57 @@
+"""The operator as somebody sees it who runs it: who leads, what it logs, what it writes."""
+
+import json
+from datetime import UTC, datetime
+
+from tests.installation import RELEASE, SYSTEM_NAMESPACE
+from tests.kubernetes import Kubernetes
+
+UNFORESEEN = ("Traceback", "ReconcileFailed", "RegistryOdd")
+"""What the operator logs only where something came up that nobody had thought of."""
+
+
+def leader(cluster: Kubernetes) -> str:
+    """The pod that holds the Lease and is there; '' while there is none."""
+    lease = cluster.get("lease", RELEASE, SYSTEM_NAMESPACE) or {}
+    return str(lease.get("spec", {}).get("holderIdentity", ""))
+
+
+def pods(cluster: Kubernetes) -> list[str]:
+    found = cluster.list("pod", SYSTEM_NAMESPACE, "app.kubernetes.io/name=modeldeployment-operator")
+    return [pod["metadata"]["name"] for pod in found]
+
+
+def restarts(cluster: Kubernetes) -> dict[str, int]:
+    """How often the containers of each pod were started anew, by the pod's uid."""
+    found = cluster.list("pod", SYSTEM_NAMESPACE, "app.kubernetes.io/name=modeldeployment-operator")
+    return {
+        pod["metadata"]["uid"]: sum(status["restartCount"] for status in pod["status"].get("containerStatuses", []))
+        for pod in found
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unforeseen(cluster: Kubernetes, since: str) -> list[str]:
+    """Lines of the operator's log since then that no fault may bring about."""
+    lines = [
+        line
+        for pod in pods(cluster)
+        for line in cluster.kubectl(
+            "logs", "-n", SYSTEM_NAMESPACE, pod, "--all-containers", f"--since-time={since}", "--tail=-1"
+        ).splitlines()
+    ]
+    return [line[:2000] for line in lines if any(word in line for word in UNFORESEEN)]
+
+
+def told(cluster: Kubernetes, since: str, reason: str) -> list[dict[str, object]]:
+    """What the operator logged under that reason since then."""
+    found = []
+    for pod in pods(cluster):
+        logged = cluster.kubectl("logs", "-n", SYSTEM_NAMESPACE, pod, "-c", "controller", f"--since-time={since}", "--tail=-1")
+        for line in logged.splitlines():
+            if f'"{reason}"' in line:
+                found.append(json.loads(line))
+    return found

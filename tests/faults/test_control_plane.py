@@ -1,0 +1,77 @@
+"""Parts of Kubernetes itself go away and come back while a load runs: no request notices, and the operator goes on."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.team import Team
+from tests.faults import node, operator
+from tests.faults.conftest import Shelf
+from tests.kubernetes import until
+from tests.traffic import Traffic
+
+pytestmark = pytest.mark.timeout(600)
+
+NAME = "steady"
+LONGER_THAN_THE_LEASE = 12.0  # seconds: whoever leads cannot renew, and ends
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_unforeseen(team: Team) -> Iterator[None]:
+    since = operator.now()
+    yield
+    assert operator.unforeseen(team.cluster, since) == []
+
+
+@pytest.fixture(scope="module")
+def load(team: Team, shelf: Shelf) -> Iterator[Traffic]:
+    team.apply(NAME, model={"name": team.model, "version": int(shelf.first)}, replicas=2)
+    team.until_serving(shelf.first, name=NAME)
+    with team.load(NAME) as running:
+        yield running
+
+
+def none_lost_and_it_rolls_on(team: Team, load: Traffic, version: str) -> None:
+    team.ask_for(version, NAME)
+    team.until_serving(version, name=NAME)
+    account = load.account()
+    assert (account.failures, account.lost) == ((), 0)
+
+
+def test_the_api_server_is_restarted(team: Team, shelf: Shelf, load: Traffic) -> None:
+    """Promise 5, and that watches come back: a change after the restart is rolled out."""
+    with node.stopped("kube-apiserver"):
+        pass
+    none_lost_and_it_rolls_on(team, load, shelf.second)
+
+
+@pytest.mark.long
+def test_the_api_server_is_away_for_longer_than_the_lease(team: Team, shelf: Shelf, load: Traffic) -> None:
+    """Promise 5: the leader ends since it cannot know that it still leads; nothing else does."""
+    with node.stopped("kube-apiserver"):
+        time.sleep(LONGER_THAN_THE_LEASE)  # what is tested is an absence of that length
+    none_lost_and_it_rolls_on(team, load, shelf.first)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("component", ["kubelet", "containerd"])
+def test_what_runs_the_pods_is_restarted(team: Team, shelf: Shelf, load: Traffic, component: str) -> None:
+    """Promise 5: pods outlive what started them."""
+    with node.stopped(component):
+        pass
+    until("the node to be ready", lambda: node.ready(team.cluster) or None, 120)
+    other = shelf.second if team.serving(NAME) == shelf.first else shelf.first
+    none_lost_and_it_rolls_on(team, load, other)
+
+
+@pytest.mark.long
+def test_the_api_server_goes_away_in_the_middle_of_a_rollout(team: Team, shelf: Shelf, load: Traffic) -> None:
+    """Promise 5, and that what was begun is brought to its end."""
+    version = shelf.another(shelf.second)
+    team.ask_for(version, NAME)
+    with node.stopped("kube-apiserver"):
+        pass
+    team.until_serving(version, name=NAME)
+    account = load.finish()
+    assert (account.failures, account.lost) == ((), 0)

@@ -1,0 +1,161 @@
+"""The controller is killed, without a word of warning, at random moments of rollouts and undos.
+
+A script of what people do runs once undisturbed. Then it runs again and again while whoever leads is killed; each time it
+has to end in the state in which it ended undisturbed.
+"""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.clusters.progress import Trouble
+from tests.e2e.team import Team
+from tests.faults import node, operator
+from tests.faults.conftest import Shelf
+from tests.installation import SYSTEM_NAMESPACE
+from tests.kubernetes import CommandFailedError, until
+
+pytestmark = pytest.mark.timeout(3600)
+
+SEED = 20261123
+LONGEST_DELAY = 8.0
+"""Seconds that a new leader has at most: kills meet it at its first looks, at its writes and while pods start."""
+
+STEP_SECONDS = 300.0
+DISTURBED_STEP_SECONDS = 600.0
+
+
+def the_script(team: Team, shelf: Shelf, name: str, seconds: float) -> None:
+    """Rollouts by alias, an undo, a change on top of it, a retry, a version that fails, a rollback, an undo of that."""
+
+    def seen(version: str, status: str, reason: str) -> None:
+        def same() -> bool:
+            return (team.serving(name), *team.ready(name)) == (version, status, reason) and settled(team, name)
+
+        until(f"{name}: version {version}, Ready={status} {reason}", same, seconds)
+
+    alias = name
+    team.move_alias(shelf.first, alias)
+    team.apply(name, model={"name": team.model, "alias": alias}, replicas=1)
+    seen(shelf.first, "True", "Serving")
+    team.move_alias(shelf.second, alias)
+    seen(shelf.second, "True", "Serving")
+    team.undo(name=name)
+    seen(shelf.first, "True", "HeldByPerson")
+    team.patch({"resources": {"limits": {"memory": "768Mi"}}}, name)
+    until("the change on top of what is held", lambda: rolled_out(team, name) == 3, seconds)
+    seen(shelf.first, "True", "HeldByPerson")
+    team.retry(name)
+    seen(shelf.second, "True", "Serving")
+    team.move_alias(shelf.broken, alias)
+    seen(shelf.second, "False", "ExampleMismatch")
+    team.ask_for(shelf.first, name)
+    seen(shelf.first, "True", "Serving")
+    team.undo(name=name)
+    seen(shelf.second, "True", "HeldByPerson")
+
+
+def settled(team: Team, name: str) -> bool:
+    resource = team.resource(name)
+    return bool(resource["status"]["observedGeneration"] == resource["metadata"]["generation"])
+
+
+def rolled_out(team: Team, name: str) -> int:
+    """The number of the live rollout."""
+    deployment = team.cluster.get("deployment", name, team.namespace) or {}
+    annotations = deployment.get("spec", {}).get("template", {}).get("metadata", {}).get("annotations", {})
+    return int(annotations.get("mlserving.dev/rollout", 0))
+
+
+def state(team: Team, name: str) -> dict[str, Any]:
+    """What matters in the end, without times and without what has the name of the resource in it."""
+    status = team.status(name)
+    deployment = team.cluster.get("deployment", name, team.namespace) or {}
+    template = deployment["spec"]["template"]
+    replica_sets = team.cluster.list("replicaset", team.namespace, f"mlserving.dev/modeldeployment={name}")
+    container = template["spec"]["containers"][0]
+    return {
+        "conditions": {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]},
+        "serving": (status["serving"]["version"], status["serving"]["digest"], status["serving"]["verified"]),
+        "target": status.get("target", {}).get("version"),
+        "hold": (status["hold"]["by"], status["hold"]["version"], status["hold"]["reason"]) if "hold" in status else None,
+        "quarantined": [(each["version"], each["reason"]) for each in status.get("quarantined", [])],
+        "history": [(each["version"], each["cause"]) for each in status["history"]],
+        "rollouts": sorted(
+            int(each["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/rollout"]) for each in replica_sets
+        ),
+        "live": (template["metadata"]["annotations"]["mlserving.dev/model-digest"], container["image"], container["resources"]),
+        "pods": (status["replicas"], status["readyReplicas"]),
+    }
+
+
+def ends_as(team: Team, name: str, wanted: dict[str, Any]) -> bool:
+    return state(team, name) == wanted
+
+
+class Killer:
+    """Kills whoever leads, a random while after it began to lead; again and again, `kills` times."""
+
+    def __init__(self, team: Team, kills: int) -> None:
+        self._cluster = team.cluster
+        self._wanted = kills
+        self._random = random.Random(SEED)
+        self._stop = threading.Event()
+        self.kills = 0
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            thread.join()
+
+    def _work(self) -> None:
+        last = ""
+        while not self._stop.is_set() and self.kills < self._wanted:
+            identity = operator.leader(self._cluster)
+            if not identity or identity == last:
+                self._stop.wait(0.5)
+                continue
+            if self._stop.wait(self._random.uniform(0, LONGEST_DELAY)):
+                return
+            pod = identity.partition("_")[0]
+            try:
+                node.kill(self._cluster, SYSTEM_NAMESPACE, pod, "controller")
+                # Its successor would wait for the kubelet, longer after each crash; this one is to fail thirty times.
+                self._cluster.kubectl("delete", "pod", pod, "-n", SYSTEM_NAMESPACE, "--wait=false")
+            except (CommandFailedError, Trouble):
+                continue  # it went by itself in this moment
+            last, self.kills = identity, self.kills + 1
+
+
+@pytest.fixture(scope="module")
+def undisturbed(team: Team, shelf: Shelf) -> dict[str, Any]:
+    """Where the script ends when nobody is killed."""
+    the_script(team, shelf, "undisturbed", STEP_SECONDS)
+    found = state(team, "undisturbed")
+    team.kubectl("delete", "mdep", "undisturbed")
+    return found
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_kills_change_nothing_about_where_it_ends(team: Team, shelf: Shelf, undisturbed: dict[str, Any], kills: int) -> None:
+    """Promises 3 and 4: decisions are made from what the cluster has, so a crash between any two steps loses none."""
+    since, killer, rounds = operator.now(), Killer(team, kills), 0
+    with killer.at_work():
+        while not rounds or killer.kills < kills:
+            rounds += 1
+            name = f"disturbed-{kills}-{rounds}"
+            the_script(team, shelf, name, DISTURBED_STEP_SECONDS)
+            until(f"{name} ends as undisturbed", partial(ends_as, team, name, undisturbed), 120)
+            team.kubectl("delete", "mdep", name)
+    assert killer.kills == kills
+    assert operator.unforeseen(team.cluster, since) == []

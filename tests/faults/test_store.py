@@ -1,0 +1,130 @@
+"""The operator's store when it is full, and when a file in it is no longer what it was."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from tests.e2e.team import Team
+from tests.faults import operator
+from tests.faults.conftest import Shelf
+from tests.installation import SYSTEM_NAMESPACE
+from tests.kubernetes import Object, until
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
+
+NAME = "stored"
+
+# Each runs in the store's container with nothing but Python's standard library.
+_FILL = """
+import os, pathlib
+path = pathlib.Path("/store/files/" + "f" * 64)
+path.touch()
+os.truncate(path, 20 * 1024**3)  # a hole takes no room on the disk
+"""
+_EMPTY = "import pathlib; pathlib.Path('/store/files/' + 'f' * 64).unlink(missing_ok=True)"
+_LARGEST = """
+import json, pathlib
+files = json.loads(pathlib.Path("/store/manifests/{digest}").read_text())["files"]
+path = pathlib.Path("/store/files/" + max(files, key=lambda file: file["size"])["sha256"])
+"""
+_FLIP = """
+content = bytearray(path.read_bytes())
+content[len(content) // 2] ^= 1
+path.write_bytes(content)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_unforeseen(team: Team) -> Iterator[None]:
+    since = operator.now()
+    yield
+    assert operator.unforeseen(team.cluster, since) == []
+
+
+@pytest.fixture(scope="module")
+def stored(team: Team, shelf: Shelf) -> str:
+    team.apply(NAME, model={"name": team.model, "version": int(shelf.first)}, replicas=1)
+    team.until_serving(shelf.first, name=NAME)
+    return NAME
+
+
+def test_a_full_store_is_told_and_what_runs_goes_on(team: Team, shelf: Shelf, stored: str) -> None:
+    """Promises 4 and 8: no version comes in, the condition says what to do; what is in the store scales and rolls back."""
+    version = shelf.another(shelf.second)
+    with ExitStack() as full:
+        for pod in operator.pods(team.cluster):
+            full.enter_context(filled(team, pod))
+        team.ask_for(version, NAME)
+        until("the store to be full", lambda: team.ready(NAME) == ("False", "StoreFull") or None, 60)
+        message = team.condition("Ready", NAME)["message"]
+        assert "store.sizeLimit" in message
+        assert team.serving(NAME) == shelf.first
+        team.patch({"replicas": 2}, NAME)
+        until("a second pod", lambda: team.status(NAME).get("readyReplicas") == 2 or None, 120)
+        team.patch({"replicas": 1}, NAME)
+    team.until_serving(version, name=NAME)
+
+
+def test_a_damaged_file_in_one_replica_is_not_what_a_pod_runs(team: Team, shelf: Shelf, stored: str) -> None:
+    """Promise 2: each pod verifies every byte, and asks again."""
+    team.ask_for(shelf.first, NAME)
+    team.until_serving(shelf.first, name=NAME)
+    pod, *_ = operator.pods(team.cluster)
+    with damaged(team, pod):
+        for _ in range(3):
+            team.patch({"replicas": 3}, NAME)
+            until("more pods", lambda: team.status(NAME).get("readyReplicas") == 3 or None, 180)
+            assert team.predict(name=NAME)["model_version"] == shelf.first
+            team.patch({"replicas": 1}, NAME)
+            until("fewer pods", lambda: team.status(NAME).get("replicas") == 1 or None, 120)
+
+
+def test_a_damaged_file_in_every_replica_is_named_and_never_answers(team: Team, shelf: Shelf, stored: str) -> None:
+    """Promises 1, 2 and 8: pods that cannot have the right bytes do not become ready; those that have them go on."""
+    with ExitStack() as all_damaged:
+        for pod in operator.pods(team.cluster):
+            all_damaged.enter_context(damaged(team, pod))
+        team.patch({"replicas": 2}, NAME)
+        until("a pod to say so", lambda: termination_reasons(team) & {"DigestMismatch"} or None, 120)
+        assert team.status(NAME)["readyReplicas"] == 1
+        assert team.condition("Available", NAME)["status"] == "True"
+        assert team.predict(name=NAME)["model_version"] == shelf.first
+        until("Ready to say so", lambda: team.ready(NAME) == ("False", "DigestMismatch") or None, 60)
+    until("the pod to come up by itself", lambda: team.status(NAME).get("readyReplicas") == 2 or None, 300)
+
+
+def termination_reasons(team: Team) -> set[str]:
+    """The reasons that the fetch step of the pods gave when it gave up."""
+    pods = team.cluster.list("pod", team.namespace, f"mlserving.dev/modeldeployment={NAME}")
+    found = set()
+    for status in (each for pod in pods for each in pod["status"].get("initContainerStatuses", [])):
+        ended: Object = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
+        if ended.get("message"):
+            found.add(str(json.loads(ended["message"])["reason"]))
+    return found
+
+
+@contextmanager
+def filled(team: Team, pod: str) -> Iterator[None]:
+    in_store(team, pod, _FILL)
+    try:
+        yield
+    finally:
+        in_store(team, pod, _EMPTY)
+
+
+@contextmanager
+def damaged(team: Team, pod: str) -> Iterator[None]:
+    """One bit of the largest file of what serves is wrong in the store of that replica."""
+    script = _LARGEST.format(digest=team.status(NAME)["serving"]["digest"].removeprefix("sha256:")) + _FLIP
+    in_store(team, pod, script)
+    try:
+        yield
+    finally:
+        in_store(team, pod, script)
+
+
+def in_store(team: Team, pod: str, script: str) -> None:
+    team.cluster.kubectl("exec", "-n", SYSTEM_NAMESPACE, pod, "-c", "store", "--", "python", "-c", script)
