@@ -85,9 +85,9 @@ def test_fields_that_the_spec_does_not_declare_belong_to_who_writes_them(team: T
 def test_who_keeps_changing_the_template_is_named_and_not_fought(team: Team, shared: str) -> None:
     """Promises 7 and 8: put back three times, then left alone and told, with the manager's name."""
     for number in range(6):
-        container = {"name": deployment(team)["spec"]["template"]["spec"]["containers"][0]["name"]}
-        rival(team, {"spec": {"template": {"spec": {"containers": [{**container, "workingDir": f"/tmp/{number}"}]}}}})
-        until("it to be put back, or told", partial(answered, team, f"/tmp/{number}"), 60)
+        image = f"localhost/rival:{number}"
+        rival(team, {"spec": {"template": {"spec": {"containers": [{"name": "server", "image": image}]}}}})
+        until("it to be put back, or told", partial(answered, team, image), 60)
         if team.ready(NAME)[1] == "TemplateContested":
             break
     assert team.ready(NAME) == ("False", "TemplateContested")
@@ -100,10 +100,10 @@ def test_who_keeps_changing_the_template_is_named_and_not_fought(team: Team, sha
         time.sleep(2)  # what is awaited here is that nothing happens
 
 
-def answered(team: Team, directory: str) -> bool:
+def answered(team: Team, image: str) -> bool:
     """The operator put the template back, or says that it no longer does."""
-    live = deployment(team)["spec"]["template"]["spec"]["containers"][0].get("workingDir")
-    return live != directory or team.ready(NAME)[1] == "TemplateContested"
+    live = deployment(team)["spec"]["template"]["spec"]["containers"][0]["image"]
+    return live != image or team.ready(NAME)[1] == "TemplateContested"
 
 
 def on_deployments(writes: dict[str, str]) -> dict[str, str]:
