@@ -1,6 +1,5 @@
 """The operator as somebody sees it who runs it: who leads, what it logs, what it writes."""
 
-import json
 from datetime import UTC, datetime
 
 from tests.installation import RELEASE, SYSTEM_NAMESPACE
@@ -34,24 +33,18 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def unforeseen(cluster: Kubernetes, since: str) -> list[str]:
-    """Lines of the operator's log since then that no fault may bring about."""
+def settled(cluster: Kubernetes) -> None:
+    """Returns when every pod of it is there and ready."""
+    cluster.kubectl("rollout", "status", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--timeout=180s")
+
+
+def unforeseen(cluster: Kubernetes, since: str, *names: str) -> list[str]:
+    """Lines of the log of these pods, or of all, since then that no fault may bring about."""
     lines = [
         line
-        for pod in pods(cluster)
+        for pod in names or pods(cluster)
         for line in cluster.kubectl(
             "logs", "-n", SYSTEM_NAMESPACE, pod, "--all-containers", f"--since-time={since}", "--tail=-1"
         ).splitlines()
     ]
     return [line[:2000] for line in lines if any(word in line for word in UNFORESEEN)]
-
-
-def told(cluster: Kubernetes, since: str, reason: str) -> list[dict[str, object]]:
-    """What the operator logged under that reason since then."""
-    found = []
-    for pod in pods(cluster):
-        logged = cluster.kubectl("logs", "-n", SYSTEM_NAMESPACE, pod, "-c", "controller", f"--since-time={since}", "--tail=-1")
-        for line in logged.splitlines():
-            if f'"{reason}"' in line:
-                found.append(json.loads(line))
-    return found
