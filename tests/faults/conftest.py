@@ -13,7 +13,7 @@ import pytest
 from tests.clusters.provider import borrowed
 from tests.clusters.settings import Settings
 from tests.e2e.team import Team
-from tests.faults import faulty_registry
+from tests.faults import faulty_registry, operator
 from tests.faults.faulty_registry import FaultyRegistry
 from tests.installation import Installation, prepare
 
@@ -80,3 +80,12 @@ def team(installation: Installation, shelf: Shelf, request: pytest.FixtureReques
     installation.make_namespace(namespace)
     yield Team(installation, namespace, model=shelf.model)
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_unforeseen(installation: Installation) -> Iterator[None]:
+    """Whatever a module breaks, the operator must have thought of it."""
+    since = operator.now()
+    yield
+    operator.settled(installation.cluster)
+    assert operator.unforeseen(installation.cluster, since) == []

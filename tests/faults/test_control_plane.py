@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.team import Team
-from tests.faults import node, operator
+from tests.faults import node
 from tests.faults.conftest import Shelf
 from tests.kubernetes import until
 from tests.traffic import Traffic
@@ -15,13 +15,6 @@ pytestmark = pytest.mark.timeout(600)
 
 NAME = "steady"
 LONGER_THAN_THE_LEASE = 12.0  # seconds: whoever leads cannot renew, and ends
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_unforeseen(team: Team) -> Iterator[None]:
-    since = operator.now()
-    yield
-    assert operator.unforeseen(team.cluster, since) == []
 
 
 @pytest.fixture(scope="module")

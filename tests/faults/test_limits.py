@@ -2,23 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.team import Team
-from tests.faults import operator
 from tests.faults.conftest import Shelf
 from tests.kubernetes import Object, until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_unforeseen(team: Team) -> Iterator[None]:
-    since = operator.now()
-    yield
-    assert operator.unforeseen(team.cluster, since) == []
 
 
 def quota(pods: int) -> str:

@@ -2,14 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
 from tests.e2e.team import Team
 from tests.e2e.test_trouble import operator_writes
-from tests.faults import operator
 from tests.faults.conftest import Shelf
 from tests.kubernetes import Object, until
 
@@ -17,13 +15,6 @@ pytestmark = pytest.mark.timeout(600)
 
 NAME = "shared"
 QUIET_SECONDS = 20.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_unforeseen(team: Team) -> Iterator[None]:
-    since = operator.now()
-    yield
-    assert operator.unforeseen(team.cluster, since) == []
 
 
 @pytest.fixture(scope="module")

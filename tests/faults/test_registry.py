@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.team import Team
-from tests.faults import faulty_registry, operator
+from tests.faults import faulty_registry
 from tests.faults.conftest import Shelf
 from tests.faults.faulty_registry import FaultyRegistry
 from tests.kubernetes import until
@@ -19,13 +19,6 @@ ALIAS = "faulty"
 
 def reference(team: Team, version: str) -> dict[str, object]:
     return {"name": team.model, "version": int(version), "registryRef": {"name": faulty_registry.NAME}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_unforeseen(team: Team) -> Iterator[None]:
-    since = operator.now()
-    yield
-    assert operator.unforeseen(team.cluster, since) == []
 
 
 @pytest.fixture(scope="module")

@@ -36,13 +36,6 @@ path.write_bytes(content)
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def nothing_unforeseen(team: Team) -> Iterator[None]:
-    since = operator.now()
-    yield
-    assert operator.unforeseen(team.cluster, since) == []
-
-
 @pytest.fixture(scope="module")
 def stored(team: Team, shelf: Shelf) -> str:
     team.apply(NAME, model={"name": team.model, "version": int(shelf.first)}, replicas=1)
