@@ -36,7 +36,8 @@ class Shelf:
         with self.team.installation.mlflow() as address:
             ask = partial(_ask, f"{address}/api/2.0/mlflow/model-versions")
             known = ask(f"get?name={self.model}&version={version}")["model_version"]
-            body = {"name": self.model, **{key: known[key] for key in ("source", "run_id", "model_id") if known.get(key)}}
+            source = known["source"]  # models:/ and the id of the logged model
+            body = {"name": self.model, "source": source, "run_id": known["run_id"], "model_id": source.rpartition("/")[2]}
             return str(ask("create", body)["model_version"]["version"])
 
 

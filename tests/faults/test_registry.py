@@ -54,10 +54,11 @@ def test_a_registry_that_does_not_answer_as_it_should_stops_nothing_that_runs(
     with faulty.that(fault):
         until("the registry to be missed", lambda: resolved(team) == ("False", "RegistryUnavailable") or None, 90)
         assert says in team.condition("ModelResolved", NAME)["message"]
-        assert team.ready(NAME) == ("True", "Serving")
+        team.until_serving(shelf.first, name=NAME)
         team.patch({"replicas": 2}, NAME)
         until("a second pod", lambda: team.status(NAME).get("readyReplicas") == 2 or None, 120)
         team.patch({"replicas": 1}, NAME)
+        until("one pod again", lambda: team.status(NAME).get("replicas") == 1 or None, 60)
     until("the registry to be found again", lambda: resolved(team) == ("True", "Resolved") or None, 120)
     account = load.account()
     assert (account.failures, account.lost) == ((), 0)
