@@ -10,6 +10,8 @@ PY     := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 ROOMS  := controller server training
 UV     := $(VENV)/bin/uv
+# Beside the scikit-learn of pyproject.toml: server images for models of these minor versions.
+OTHER_SKLEARN := 1.8
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -32,6 +34,10 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 	@for room in $(ROOMS); do \
 	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
 	    -c tests/requirements.txt --extra $$room pyproject.toml -o $$room/requirements.txt; done
+	@for minor in $(OTHER_SKLEARN); do \
+	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
+	    -c <(sed -n 's/^\([a-z].*==.*\) \\$$/\1/p' server/requirements.txt | grep -v ^scikit-learn==) \
+	    --override <(echo "scikit-learn==$$minor.*") --extra server pyproject.toml -o server/requirements-sklearn-$$minor.txt; done
 	@echo mlflow | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --universal -c tests/requirements.txt - -o manifests/mlflow/requirements.txt
 

@@ -57,7 +57,7 @@ def tell(story: Story) -> Account:
     with story.step("a Kubernetes cluster"):
         cluster = start_cluster()
     with story.step("the images of operator, server and MLflow"):
-        names, keys = load_images()
+        names, keys = load_images(("server", "controller", "mlflow"))
     installation = Installation(cluster, names)
     with story.step("MLflow on the cluster"):
         install_mlflow(cluster, names)

@@ -22,6 +22,7 @@ MLFLOW = CHECKOUT / "manifests" / "mlflow" / "mlflow.yaml"
 RELEASE = "modeldeployment-operator"
 SYSTEM_NAMESPACE = "mlserving-system"
 REGISTRY_URI = "http://mlflow.mlflow.svc:5000"
+OTHER_SKLEARN = ("1.8",)  # the operator's catalogue beside its default image
 POLL_SECONDS = 2  # how often the operator looks an alias up: a person who watches does not want to wait for half a minute
 
 
@@ -88,10 +89,17 @@ def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dic
     for local, value in ((_local("controller"), "image"), (_local("server"), "serverImage")):
         repository, _, tag = image_names[local].rpartition(":")
         values += [f"{value}.repository={repository}", f"{value}.tag={tag}"]
+    for index, minor in enumerate(minor for minor in OTHER_SKLEARN if _local(f"server-sklearn-{minor}") in image_names):
+        image = image_names[_local(f"server-sklearn-{minor}")]
+        values += [f"runtimes[{index}].{key}={value}" for key, value in _runtime(minor, image).items()]
     values.append(f"podAnnotations.made-of=key-{keys[_local('controller')]}")
-    sets = [part for value in values for part in ("--set", value)]
+    sets = [part for value in values for part in ("--set-string" if value.startswith("runtimes") else "--set", value)]
     namespaced = ("--namespace", SYSTEM_NAMESPACE, "--create-namespace")
     cluster.helm("upgrade", "--install", RELEASE, str(CHART), *namespaced, *sets, *options, "--wait", "--timeout=5m")
+
+
+def _runtime(minor: str, image: str) -> dict[str, str]:
+    return {"name": f"sklearn-{minor}", "image": image, "scikitLearn": minor, "python": "3.11"}
 
 
 def prepare(*options: str) -> Installation:

@@ -80,6 +80,25 @@ def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
             "the memory limit is below",
         ),
         ({"model": LOOKS, "resources": {"requests": {"cpu": "lots"}}}, "not a quantity"),
+        ({"model": LOOKS, "gates": {"maxSize": "big"}}, "not a number of bytes"),
+        ({"model": LOOKS, "gates": {"maxSize": "500m"}}, "not a number of bytes"),
+        ({"model": LOOKS, "gates": {"maxSize": 0}}, "not a number of bytes"),
+        ({"model": LOOKS, "gates": {"environment": "Lax"}}, 'supported values: "Strict", "Warn"'),
+        ({"model": LOOKS, "gates": {"metrics": [{"name": "f1"}]}}, "set min, max, or both"),
+        ({"model": LOOKS, "gates": {"metrics": [{"name": "f1", "min": 2, "max": 1}]}}, "min must not be above max"),
+        ({"model": LOOKS, "gates": {"tags": [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]}}, "Duplicate value"),
+        ({"model": LOOKS, "gates": {"maxLoadSeconds": 0}}, "greater than or equal to"),
+        ({"model": LOOKS, "gates": {"waivers": [{"version": 3, "gate": "Signature"}]}}, "reason: Required value"),
+        ({"model": LOOKS, "gates": {"waivers": [{"version": 3, "gate": "Digest", "reason": "x"}]}}, "Unsupported value"),
+        ({"model": LOOKS, "trust": {"skopsTypes": ["Tree"]}}, "a type is written with its module"),
+        ({"model": LOOKS, "server": {"env": [{"name": "PYTHONPATH", "value": "/x"}]}}, "what the server itself stands on"),
+        (
+            {"model": LOOKS, "server": {"env": [{"name": "MLSERVING_SETTINGS", "value": "{}"}]}},
+            "what the server itself stands on",
+        ),
+        ({"model": LOOKS, "server": {"env": [{"name": "a-b"}]}}, "letters, digits and '_'"),
+        ({"model": LOOKS, "server": {"image": "my image"}}, "no spaces"),
+        ({"model": LOOKS, "server": {"requestTimeoutSeconds": 0}}, "greater than or equal to 1"),
         ({"model": LOOKS, "replica": 2}, 'unknown field "spec.replica"'),
         ({"model": LOOKS, "pod": {"labels": {"mlserving.dev/x": "y"}}}, "keys that begin with mlserving.dev/"),
         ({"model": LOOKS, "pod": {"annotations": {"mlserving.dev/rollout": "9"}}}, "keys that begin with mlserving.dev/"),
@@ -106,6 +125,10 @@ def test_mistakes_are_refused_with_a_sentence(api: Kubernetes, spec: dict[str, A
     with pytest.raises(CommandFailedError) as refusal:
         try_out(api, spec)
     assert says in refusal.value.output
+
+
+def test_a_spec_that_says_nothing_of_gates_is_stored_as_it_is(api: Kubernetes) -> None:
+    assert try_out(api, {"model": LOOKS})["spec"].keys() <= {"model", "service"}
 
 
 @pytest.mark.parametrize("name", ["9fraud", "fraud.x", "a" * 64])

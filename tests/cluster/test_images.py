@@ -17,7 +17,7 @@ from tests.clusters.settings import Settings
 from tests.kubernetes import until
 from tests.unit.server import factories
 
-OURS = ("server", "controller")
+OURS = ("server", "server-sklearn-1.8", "controller")
 ANYBODY = "12345:0"
 """A user that the image does not know, as OpenShift assigns one."""
 
@@ -34,7 +34,7 @@ def inside(built: dict[str, Image]) -> dict[str, Contents]:
     return {name: contents(image.archive) for name, image in built.items()}
 
 
-@pytest.mark.parametrize(("name", "limit_mb"), [("server", 600), ("controller", 300)])
+@pytest.mark.parametrize(("name", "limit_mb"), [("server", 600), ("server-sklearn-1.8", 600), ("controller", 300)])
 def test_an_image_is_small(built: dict[str, Image], name: str, limit_mb: int) -> None:
     assert images.size_mb(built[name].archive) < limit_mb
 

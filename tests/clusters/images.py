@@ -1,4 +1,4 @@
-"""The three images: built by a Docker engine or by buildah from the same files, and only when what they are made of changed."""
+"""The images: built by a Docker engine or by buildah from the same files, and only when what they are made of changed."""
 
 import hashlib
 import json
@@ -29,10 +29,20 @@ class Recipe:
     inputs: tuple[str, ...]
     limit_mb: int | None = None
     """The most that it may take, uncompressed and with its base: more is a dependency that slipped in."""
+    arguments: tuple[str, ...] = ()
+    """Build arguments, each NAME=VALUE."""
 
 
 RECIPES = (
     Recipe("server", "Dockerfile.server", ".", ("server/**/*", "LICENSE", ".dockerignore"), limit_mb=600),
+    Recipe(
+        "server-sklearn-1.8",
+        "Dockerfile.server",
+        ".",
+        ("server/**/*", "LICENSE", ".dockerignore"),
+        limit_mb=600,
+        arguments=("REQUIREMENTS=server/requirements-sklearn-1.8.txt",),
+    ),
     Recipe("controller", "Dockerfile.controller", ".", ("controller/**/*", "LICENSE", ".dockerignore"), limit_mb=300),
     Recipe("mlflow", "manifests/mlflow/Dockerfile", "manifests/mlflow", ("manifests/mlflow/requirements.txt",)),
 )
@@ -83,8 +93,9 @@ class Docker:
             return base_image.NAME
         return PUBLIC_BASE
 
-    def build(self, dockerfile: Path, context: Path, name: str, base: str) -> None:
-        _run("docker", "build", f"--build-arg=BASE_IMAGE={base}", f"--file={dockerfile}", f"--tag={name}", str(context))
+    def build(self, dockerfile: Path, context: Path, name: str, base: str, arguments: Sequence[str]) -> None:
+        more = [f"--build-arg={argument}" for argument in arguments]
+        _run("docker", "build", f"--build-arg=BASE_IMAGE={base}", *more, f"--file={dockerfile}", f"--tag={name}", str(context))
 
     def save(self, name: str, archive: Path) -> None:
         _run("docker", "save", f"--output={archive}", name)
@@ -115,11 +126,12 @@ class Buildah:
         tar.unlink()
         return base_image.NAME
 
-    def build(self, dockerfile: Path, context: Path, name: str, base: str) -> None:
+    def build(self, dockerfile: Path, context: Path, name: str, base: str, arguments: Sequence[str]) -> None:
         # `--format docker`, or HEALTHCHECK is lost; the machine's certificates, for a machine behind a proxy of its own.
         how = ("--format=docker", "--layers", "--isolation=chroot", "--network=host")
         certificates = "--volume=/etc/ssl/certs:/etc/ssl/certs:ro"
-        what = (f"--build-arg=BASE_IMAGE={base}", f"--file={dockerfile}", f"--tag={name}", str(context))
+        more = [f"--build-arg={argument}" for argument in arguments]
+        what = (f"--build-arg=BASE_IMAGE={base}", *more, f"--file={dockerfile}", f"--tag={name}", str(context))
         _run(*self.buildah, "build", *how, certificates, *what)
 
     def save(self, name: str, archive: Path) -> None:
@@ -133,12 +145,12 @@ def _built(settings: Settings, builder: Docker | Buildah, recipe: Recipe, folder
     if not archive.exists():
         base = builder.base(settings)
         with step(f"building the image {name} from {base}"):
-            builder.build(settings.checkout / recipe.dockerfile, settings.checkout / recipe.context, name, base)
+            builder.build(settings.checkout / recipe.dockerfile, settings.checkout / recipe.context, name, base, recipe.arguments)
             temporary = archive.with_suffix(".new")
             temporary.unlink(missing_ok=True)
             builder.save(name, temporary)
             temporary.rename(archive)
-        for old in sorted(folder.glob(f"{recipe.name}-*.tar"), key=os.path.getmtime)[:-KEPT_ARCHIVES]:
+        for old in sorted(folder.glob(f"{recipe.name}-{'[0-9a-f]' * len(key)}.tar"), key=os.path.getmtime)[:-KEPT_ARCHIVES]:
             old.unlink()
     size = size_mb(archive)
     limit = f", of at most {recipe.limit_mb} MB" if recipe.limit_mb else ""
@@ -150,7 +162,7 @@ def _built(settings: Settings, builder: Docker | Buildah, recipe: Recipe, folder
 
 def _key(settings: Settings, recipe: Recipe) -> str:
     """Names everything that the image is made of."""
-    digest = hashlib.sha256(f"{settings.base_image} {base_image.NAME}".encode())
+    digest = hashlib.sha256(" ".join((str(settings.base_image), base_image.NAME, *recipe.arguments)).encode())
     files = [settings.checkout / recipe.dockerfile]
     for pattern in recipe.inputs:
         files += [path for path in settings.checkout.glob(pattern) if path.is_file()]

@@ -52,12 +52,14 @@ def _raise() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("wrong-answer", "unloadable", "greedy", "pyfunc", "plain"))
+    parser.add_argument("kind", choices=("wrong-answer", "unloadable", "greedy", "pyfunc", "plain", "renamed"))
     parser.add_argument("--name", required=True)
     parser.add_argument("--tracking-uri", required=True)
     arguments = parser.parse_args()
     mlflow.set_tracking_uri(arguments.tracking_uri)
     table, target = load_breast_cancer(as_frame=True, return_X_y=True)
+    if arguments.kind == "renamed":
+        table = table.rename(columns=lambda name: name.replace("mean", "average"))
     example = table.head(2)
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(table, target)
     signature = infer_signature(table, pipeline.predict(table))

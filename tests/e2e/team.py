@@ -13,6 +13,7 @@ from typing import Any
 
 from sklearn.datasets import load_breast_cancer
 
+from tests.e2e import older_sklearn
 from tests.installation import CHECKOUT, Installation
 from tests.kubernetes import CommandFailedError, Kubernetes, Object, until
 from tests.traffic import Traffic, traffic
@@ -47,21 +48,28 @@ class Team:
             with urllib.request.urlopen(url, timeout=30) as response:
                 return str(json.load(response)["model_version"]["version"])
 
-    def register_odd(self, kind: str) -> str:
-        """Register a version that something is wrong with; its number."""
+    def register_odd(self, kind: str, sklearn: str = "") -> str:
+        """Register a version that something is wrong with, or that another scikit-learn has made; its number."""
         with self.installation.mlflow() as address:
+            if sklearn:
+                options = ("--name", self.model, "--tracking-uri", address)
+                return older_sklearn.run(sklearn, "tests.e2e.odd_models", kind, *options).split()[-1]
             command = [sys.executable, "-m", "tests.e2e.odd_models", kind, "--name", self.model, "--tracking-uri", address]
             done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=False)
         if done.returncode:
             raise CommandFailedError(command, done.returncode, done.stdout + done.stderr)
         return done.stdout.split()[-1]
 
+    def tag(self, version: str, key: str, value: str) -> None:
+        self._tell_mlflow("model-versions/set-tag", {"name": self.model, "version": version, "key": key, "value": value})
+
     def move_alias(self, version: str, alias: str = "champion") -> None:
+        self._tell_mlflow("registered-models/alias", {"name": self.model, "alias": alias, "version": version})
+
+    def _tell_mlflow(self, what: str, said: dict[str, str]) -> None:
         with self.installation.mlflow() as address:
-            body = json.dumps({"name": self.model, "alias": alias, "version": version}).encode()
-            request = urllib.request.Request(
-                f"{address}/api/2.0/mlflow/registered-models/alias", body, {"Content-Type": "application/json"}
-            )
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"{address}/api/2.0/mlflow/{what}", json.dumps(said).encode(), headers)
             urllib.request.urlopen(request, timeout=30).close()
 
     @contextmanager
