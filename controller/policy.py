@@ -30,6 +30,10 @@ def _map_by(key: str) -> dict[str, Any]:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
+# The API server compares a whole number with the whole part of a minimum, and so takes a 0 for 0.001.
+_NOT_ZERO = rules(rule("self > 0.0", "should be greater than 0"))
+
+
 class RequiredTag(Spec):
     """A tag that the model version must carry in the registry."""
 
@@ -103,6 +107,7 @@ class Gates(Spec):
         le=3600,
         description="Longest time that a pod may take to load the model, its recorded example included. Judged at the first"
         " rollout of a version's files only, so that a busy node later ends no pod.",
+        json_schema_extra=_NOT_ZERO,
     )
     max_latency_p95_milliseconds: float | None = Field(
         default=None,
@@ -111,6 +116,7 @@ class Gates(Spec):
         alias="maxLatencyP95Milliseconds",
         description="Longest time within which 95 of 100 predictions of one row of the recorded example must be made before"
         " the pod takes requests. Judged at the first rollout of a version's files only. Needs a recorded example.",
+        json_schema_extra=_NOT_ZERO,
     )
     waivers: list[Waiver] = Field(
         default=[], max_length=20, description="Gates that single versions need not pass, each with its reason."

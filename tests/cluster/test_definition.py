@@ -87,7 +87,7 @@ def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
         ({"model": LOOKS, "gates": {"metrics": [{"name": "f1"}]}}, "set min, max, or both"),
         ({"model": LOOKS, "gates": {"metrics": [{"name": "f1", "min": 2, "max": 1}]}}, "min must not be above max"),
         ({"model": LOOKS, "gates": {"tags": [{"key": "a", "value": "1"}, {"key": "a", "value": "2"}]}}, "Duplicate value"),
-        ({"model": LOOKS, "gates": {"maxLoadSeconds": 0}}, "greater than or equal to"),
+        ({"model": LOOKS, "gates": {"maxLoadSeconds": 0}}, "should be greater than 0"),
         ({"model": LOOKS, "gates": {"waivers": [{"version": 3, "gate": "Signature"}]}}, "reason: Required value"),
         ({"model": LOOKS, "gates": {"waivers": [{"version": 3, "gate": "Digest", "reason": "x"}]}}, "Unsupported value"),
         ({"model": LOOKS, "trust": {"skopsTypes": ["Tree"]}}, "a type is written with its module"),
