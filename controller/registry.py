@@ -1,4 +1,4 @@
-"""MLflow's model registry through its REST API: which version a reference means, and that version's files.
+"""MLflow's model registry through its REST API: which version a reference means, who may ask, and what it has.
 
 MLflow itself stays out of the operator: its client would cost more memory than everything else here together, and it
 loads models. Answers are remembered for a poll interval, so a thousand resources that follow one alias cost one request.
@@ -14,23 +14,19 @@ from urllib.parse import quote
 
 import aiohttp
 
-from controller import registry_refusals
+from controller import registry_files, registry_refusals
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
-from controller.registry_client import NotThere, RegistryClient
+from controller.registry_client import API, NotThere, RegistryClient
 from controller.registry_refusals import Need
 from controller.settings import RegistrySettings
 from controller.text import bounded
 
-MAX_FILES = 10_000
 MAX_VERSION_DIGITS = 10
 MAX_ENTRIES = 1000
 """Of a version's tags, and of its metrics; MLflow itself has no bound."""
-log = logging.getLogger(__name__)
-
-API = "/api/2.0/mlflow"
-PROXIED_SCHEME = "mlflow-artifacts:"
 LOGGED_MODEL_SCHEME = "models:/"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +63,6 @@ class _Answer:
 
     result: ModelVersion | ReconcileError
     asked_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """Where MLflow lists files: path of its API, parameter that names a directory, the directory of the model."""
-
-    path: str
-    parameter: str
-    root: str
-    query: Mapping[str, str]
-    needs: Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +143,7 @@ class Registry:
             if not known_id:
                 continue
             try:
-                found |= _latest(await client.json(path, query, _experiment_of(version)), kind)
+                found |= _latest(await client.json(path, query, Need.to_read_run(version.run_id)), kind)
             except NotThere:
                 continue  # a run can be deleted, and its version stay
             except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -172,24 +157,22 @@ class Registry:
         """The files of a version, from its artifact directory downwards."""
         client = self._clients[version.registry]
         query = {"name": version.name, "version": version.version}
-        location = await client.json(f"{API}/model-versions/get-download-uri", query, _model(version.name))
+        location = await client.json(f"{API}/model-versions/get-download-uri", query, Need.to_read_model(version.name))
         artifact_uri = str(location.get("artifact_uri", ""))
         try:
-            files = await self._list(client, await self._listing(client, version, artifact_uri))
+            found = await registry_files.listed(client, artifact_uri, version.run_id, version.model_id)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise registry_refusals.odd(client.settings, error) from error
-        if not files:
-            raise registry_refusals.artifacts_unreachable(
-                client.settings, f"MLflow finds none at {bounded(artifact_uri, 200)}, as on a disk that only the trainer has"
-            )
-        return files
+        return [RemoteFile(path, size) for path, size in found.items()]
 
     async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
         """The bytes of one file of a version, in chunks."""
         client = self._clients[version.registry]
         query = {"name": version.name, "version": version.version, "path": path}
         try:
-            async for chunk in client.download("/model-versions/get-artifact", query, replace(_model(version.name), files=True)):
+            async for chunk in client.download(
+                "/model-versions/get-artifact", query, replace(Need.to_read_model(version.name), files=True)
+            ):
                 yield chunk
         except NotThere as error:
             raise registry_refusals.artifacts_unreachable(client.settings, error.said) from error
@@ -231,7 +214,7 @@ class Registry:
         else:
             path, query = f"{API}/model-versions/get", {"name": reference.name, "version": str(reference.version)}
         try:
-            answer = await client.json(path, query, _model(reference.name))
+            answer = await client.json(path, query, Need.to_read_model(reference.name))
         except NotThere as error:
             raise _not_found(reference, registry, error.said) from error
         found: dict[str, Any] = answer.get("model_version") or {}
@@ -251,45 +234,6 @@ class Registry:
             tags=_tags(found.get("tags") or []),
         )
 
-    async def _listing(self, client: RegistryClient, version: ModelVersion, artifact_uri: str) -> _Listing:
-        """Where MLflow lists what is at `artifact_uri`: with artifact proxying, of a logged model, or else of a run."""
-        if artifact_uri.startswith(PROXIED_SCHEME):
-            root = artifact_uri.removeprefix(PROXIED_SCHEME).lstrip("/")
-            needs = _experiment(f"experiment {bounded(root.split('/', 1)[0], 50)}")
-            return _Listing("/api/2.0/mlflow-artifacts/artifacts", "path", root, {}, needs)
-        needs = _experiment_of(version)
-        if version.model_id:
-            path = f"{API}/logged-models/{quote(version.model_id, safe='')}/artifacts/directories"
-            return _Listing(path, "artifact_directory_path", "", {}, needs)
-        if version.run_id:
-            query = {"run_id": version.run_id}
-            run = await client.json(f"{API}/runs/get", query, needs)
-            above = f"{run['run']['info']['artifact_uri'].rstrip('/')}/"
-            if artifact_uri.startswith(above):
-                return _Listing(f"{API}/artifacts/list", "path", artifact_uri.removeprefix(above).rstrip("/"), query, needs)
-        raise registry_refusals.artifacts_unreachable(
-            client.settings, f"MLflow lists what a run or a logged model has, and {bounded(artifact_uri, 200)} is of neither"
-        )
-
-    async def _list(self, client: RegistryClient, listing: _Listing) -> list[RemoteFile]:
-        files: list[RemoteFile] = []
-        directories, asked = [""], 0
-        while directories:
-            directory, asked = directories.pop(), asked + 1
-            where = {listing.parameter: "/".join(part for part in (listing.root, directory) if part)}
-            answer = await client.json(listing.path, {**listing.query, **where}, replace(listing.needs, files=True))
-            for entry in answer.get("files") or []:
-                # With artifact proxying MLflow answers with names, without it with paths from the root.
-                name = str(entry["path"]).rsplit("/", 1)[-1]
-                path = f"{directory}/{name}" if directory else name
-                if entry.get("is_dir"):
-                    directories.append(path)
-                else:
-                    files.append(RemoteFile(path, int(entry.get("file_size") or 0)))
-            if len(files) + len(directories) + asked > MAX_FILES:
-                raise Stalling("TooManyFiles", f"the model has more than {MAX_FILES} files; a scikit-learn model has about ten")
-        return files
-
 
 def _model_id(found: dict[str, Any]) -> str:
     """The logged model behind a version: MLflow 3 names it only as the version's source, `models:/m-...`."""
@@ -307,18 +251,6 @@ def _latest(answer: dict[str, Any], kind: str) -> dict[str, float]:
     entries: list[dict[str, Any]] = ((answer.get(kind) or {}).get("data") or {}).get("metrics") or []
     entries = sorted(entries[:MAX_ENTRIES], key=lambda entry: (int(entry.get("timestamp", 0)), int(entry.get("step", 0))))
     return {bounded(str(entry["key"]), 250): float(entry["value"]) for entry in entries}
-
-
-def _model(name: str) -> Need:
-    return Need(f"READ on the registered model {name!r}")
-
-
-def _experiment(which: str) -> Need:
-    return Need(f"READ on {which}, in which the version was logged")
-
-
-def _experiment_of(version: ModelVersion) -> Need:
-    return _experiment(f"the experiment of run {version.run_id}" if version.run_id else "the experiment")
 
 
 def _differs(before: ModelVersion | ReconcileError, after: ModelVersion | ReconcileError) -> bool:

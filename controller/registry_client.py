@@ -29,6 +29,7 @@ from controller.registry_refusals import Login, Need, NoAnswer
 from controller.settings import RegistrySettings
 from controller.text import bounded
 
+API = "/api/2.0/mlflow"
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15)  # seconds, for one answer in JSON
 DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=1800, connect=15, sock_read=60)
 MAX_ANSWER_BYTES = 8 * 1024 * 1024

@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http import HTTPStatus
+from typing import Self
 from urllib.parse import urlsplit
 
 from controller.errors import Stalling, Waiting
@@ -35,6 +36,18 @@ class Need:
     permission: str
     files: bool = False
     """MLflow has to reach the storage of the artifacts."""
+
+    @classmethod
+    def to_read_model(cls, name: str) -> Self:
+        return cls(f"READ on the registered model {name!r}")
+
+    @classmethod
+    def to_read_experiment(cls, experiment: str) -> Self:
+        return cls(f"READ on experiment {bounded(experiment, 50)}, in which the version was logged")
+
+    @classmethod
+    def to_read_run(cls, run_id: str) -> Self:
+        return cls(f"READ on the experiment{f' of run {run_id}' if run_id else ''}, in which the version was logged")
 
 
 def forbidden(registry: RegistrySettings, namespace: str, model: str) -> Stalling | None:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from controller import registry as module
+from controller import registry_files
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.registry import ModelVersion, Registry
@@ -343,7 +343,7 @@ async def test_files_that_mlflow_does_not_hand_out_say_why(
 
 
 async def test_an_endless_listing_ends(mlflow: MlflowDouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_FILES", 50)
+    monkeypatch.setattr(registry_files, "MAX_FILES", 50)
     mlflow.answers["get-download-uri"] = web.json_response({"artifact_uri": "mlflow-artifacts:/1"})
     mlflow.answers["mlflow-artifacts/artifacts"] = web.json_response({"files": [{"path": "", "is_dir": True}]})
     registry = mlflow.registry()
