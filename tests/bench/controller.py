@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of ModelDeployments; the first in full")
     sizes: list[int] = list(parser.parse_args().sizes)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     settings = Settings.read()
     out = settings.checkout / ".bench"
     out.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.clusters import archive, binaries
 from tests.clusters.image import Image
 from tests.clusters.local import addons, certificates, configuration, machine, network
-from tests.clusters.local.components import GROUPS, PAUSE, SOCKET, Component, components, kubeconfig, subjects
+from tests.clusters.local.components import GROUPS, NODE, PAUSE, SOCKET, Component, components, kubeconfig, subjects
 from tests.clusters.local.node import TOOLS_INSIDE, Node
 from tests.clusters.packages import SYSTEM_PATH
 from tests.clusters.progress import Trouble, step, wait_for
@@ -161,9 +161,10 @@ class Local:
 
     def _node_ready(self) -> bool:
         """The node is Ready, and pods can be created: the default namespace has got its service account."""
-        ready = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}"
+        ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"  # of this node: there may be fake ones beside it
         account = ("-n", "default", "get", "serviceaccount", "default", "-o", "name", "--ignore-not-found")
-        return self._kubectl("get", "nodes", "-o", ready) == "True" and bool(self._kubectl(*account))
+        node = ("get", "node", NODE, "-o", ready, "--ignore-not-found")
+        return self._kubectl(*node) == "True" and bool(self._kubectl(*account))
 
     def _metrics_served(self) -> bool:
         self._launch_missing("metrics-server")  # it gives up where it came before the rights that it needs
