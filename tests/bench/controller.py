@@ -21,7 +21,7 @@ from tests.bench.api import RESOURCE, Api
 from tests.bench.bare import Bare, recorded
 from tests.bench.operator import Calls, Controller, Process, Setup
 from tests.bench.world import mlflow, scaled_cluster
-from tests.clusters.progress import say, step
+from tests.clusters.progress import Trouble, say, step
 from tests.clusters.settings import Settings
 
 MODELS = 20
@@ -46,6 +46,8 @@ def main() -> None:
         try:
             with scaled_cluster(settings) as kubeconfig, mlflow(out / "mlflow", MODELS) as registry:
                 figures = asyncio.run(_measure(operator.setup(kubeconfig, registry, Path(folder)), sizes))
+        except Trouble as trouble:
+            sys.exit(f"error: {trouble}")
         finally:
             for log in Path(folder).glob("*.log"):
                 shutil.copy(log, out)
@@ -105,7 +107,7 @@ async def _by_operator(api: Api, watcher: Api, controller: Controller, namespace
     before, cpu, start = controller.calls(), controller.cpu_seconds, time.monotonic()
     waiting = asyncio.ensure_future(fleet.seen(watcher, namespace, size, fleet.available, "Available"))
     await fleet.create(api, namespace, fleet.resources(size, MODELS), CONNECTIONS, lambda _: None)
-    when = await waiting
+    when = await _while_alive(controller, waiting)
     at_once = controller.calls().since(before)
     await _settled(controller)
     calls, spent = controller.calls().since(before), controller.cpu_seconds - cpu
@@ -171,7 +173,8 @@ async def _alias_moves(setup: Setup, watcher: Api, namespace: str, controller: C
     before = controller.calls()
     models.point(setup.registry, 0, "2")
     started = asyncio.ensure_future(_first_write(controller, before))
-    when = await fleet.seen(watcher, namespace, followers, fleet.serves("2"), "serve version 2")
+    waiting = asyncio.ensure_future(fleet.seen(watcher, namespace, followers, fleet.serves("2"), "serve version 2"))
+    when = await _while_alive(controller, waiting)
     noticed = await started
     await _settled(controller)
     return {
@@ -205,6 +208,14 @@ async def _restart(setup: Setup, size: int) -> Figures:
             "restart_reads": calls.reads,
             "restart_rss_mb": round(controller.peak_rss_mb),
         }
+
+
+async def _while_alive(controller: Controller, waiting: asyncio.Future[list[float]]) -> list[float]:
+    while not waiting.done():
+        await asyncio.wait((waiting,), timeout=1)
+        if not controller.alive:
+            raise Trouble("The controller has ended; why is in .bench/controller.log.")
+    return waiting.result()
 
 
 async def _settled(controller: Controller) -> None:

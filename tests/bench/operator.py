@@ -82,6 +82,11 @@ class Process:
     pid: int
 
     @property
+    def alive(self) -> bool:
+        """Not a zombie that waits for its parent."""
+        return "\nState:\tZ" not in Path(f"/proc/{self.pid}/status").read_text()
+
+    @property
     def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
