@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.test_utils import TestServer
 
 from controller import directory, metrics
 from controller.cluster import ApiError
 from controller.errors import Waiting
 from controller.mirror import Mirror
 from controller.registry import ModelVersion, RemoteFile
+from controller.serve_store import create_app
 from controller.store import Store
+from controller.verifier import Verifier
 from tests.unit.controller.factories import resource
 from tests.unit.controller.fake_cluster import FakeCluster, Object
 from tests.unit.controller.fake_registry import FakeRegistry
@@ -102,6 +106,21 @@ async def test_what_was_used_within_its_time_stays(around: Around) -> None:
     assert around.store.has(digest), "wanted again just now"
 
 
+async def test_what_a_pod_fetches_stays(around: Around) -> None:
+    digest = await around.pull(1)
+    age(around.store, 2 * HOUR)
+    server = TestServer(create_app(around.store, Verifier(around.store)))
+    await server.start_server()
+    async with aiohttp.ClientSession(server.make_url("/")) as session:
+        async with session.get(f"/v1/manifests/{digest}") as response:
+            assert response.status == 200
+        await around.mirror.look()
+        for file in around.store.files(digest):
+            async with session.get(f"/v1/files/sha256:{file.sha256}") as response:
+                assert response.status == 200
+    await server.close()
+
+
 async def test_the_time_begins_when_the_last_name_is_gone(around: Around) -> None:
     digest = await around.pull(1)
     around.cluster.put("ModelDeployment", serving(digest))
@@ -113,13 +132,14 @@ async def test_the_time_begins_when_the_last_name_is_gone(around: Around) -> Non
     assert around.store.has(digest)
 
 
-async def test_what_only_a_replica_set_names_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [HOUR, 0.0])
+async def test_what_only_a_replica_set_names_stays(tmp_path: Path, seconds: float) -> None:
     world = await deployed(World(tmp_path / "world"))
     store = Store(tmp_path / "world", 10**6)
     (digest,) = store.digests()
     del world.cluster.objects["ModelDeployment", "team", "fraud"]["status"]
     age(store, 2 * HOUR)
-    await Mirror(world.cluster, world.registry, store, (), HOUR).look()
+    await Mirror(world.cluster, world.registry, store, (), seconds).look()
     assert store.has(digest)
 
 

@@ -47,6 +47,7 @@ class Tokens(FakeCluster):
     async def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Object]:
         self._reach()
         self.lists += 1
+        await asyncio.sleep(0)
         async for body in super().each(kind, namespace, selector):
             yield body
 

@@ -132,6 +132,34 @@ async def test_a_file_is_read_once_and_again_only_when_it_is_doubted(tmp_path: P
     assert not store.file_path(file.sha256).exists()
 
 
+async def test_a_file_that_was_written_to_is_read_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", 10**6)
+    _, file = await pulled(store)
+    found = Verifier(store)
+    assert await found.intact(file.sha256)
+    store.file_path(file.sha256).write_bytes(b"pickle 7")
+    assert not await found.intact(file.sha256)
+
+
+async def test_a_reading_goes_on_when_who_asked_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file takes longer to read than a client waits for its first byte: the next attempt finds it done."""
+    going_on, readings = asyncio.Event(), []
+
+    async def slow(size: int) -> None:
+        readings.append(size)
+        await going_on.wait()
+
+    monkeypatch.setattr(verifier, "_at_once", slow)
+    store = Store(tmp_path / "store", 10**6)
+    _, file = await pulled(store)
+    found = Verifier(store)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(found.intact(file.sha256), 0.05)
+    going_on.set()
+    assert await found.intact(file.sha256)
+    assert len(readings) == 1
+
+
 async def test_a_shared_file_that_is_damaged_takes_every_version_with_it_that_needs_it(tmp_path: Path) -> None:
     store, registry = Store(tmp_path / "store", 10**6), FakeRegistry(1, 2)
     first, second = [await store.pull(version(number), registry) for number in (1, 2)]
