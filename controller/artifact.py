@@ -9,6 +9,7 @@ from controller import signature
 from controller.environment import MAX_FILE_BYTES, Environment, environment
 from controller.errors import Stalling
 from controller.signature import Signature
+from controller.skops_file import foreign_types
 from controller.store import Store
 from controller.text import bounded
 
@@ -31,6 +32,8 @@ class Artifact:
     """It wants Python code of its own to be imported."""
     verified: str
     """What a pod can prove with it: Answered, Executed or Loaded."""
+    foreign_types: tuple[str, ...] = ()
+    """Of a skops file: types from elsewhere than scikit-learn, numpy and scipy."""
     environment: Environment
     signature: Signature
 
@@ -48,15 +51,18 @@ def inspect(store: Store, digest: str) -> Artifact:
         raise Stalling("ModelUnreadable", "its MLmodel file names no flavors; log it with mlflow.sklearn.log_model")
     flavor = _mapping(described["flavors"].get("sklearn"))
     model_file = _text(flavor.get("pickled_model"))
+    serialization = bounded(_text(flavor.get("serialization_format", "pickle")), 50) if flavor else ""
+    estimator = next((store.file_path(file.sha256) for file in files if file.path == model_file), None)
     return Artifact(
         digest=digest,
         size_bytes=sum(file.size for file in files),
         flavors=tuple(bounded(_text(name), 50) for name in list(described["flavors"])[:10]),
-        serialization=bounded(_text(flavor.get("serialization_format", "pickle")), 50) if flavor else "",
+        serialization=serialization,
         model_file=bounded(model_file, 200),
-        has_model_file=any(file.path == model_file for file in files),
+        has_model_file=estimator is not None,
         has_code=bool(flavor.get("code")),
         verified=_provable(described),
+        foreign_types=foreign_types(estimator) if serialization == "skops" and estimator is not None else (),
         environment=environment(described["flavors"], lambda path: _content(store, digest, path)),
         signature=signature.parse(described),
     )

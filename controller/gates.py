@@ -177,6 +177,18 @@ def _trust(subject: Subject, artifact: Artifact) -> Finding:
     )
 
 
+def _types(subject: Subject, artifact: Artifact) -> Finding:
+    """Not to be waived: the pod builds nothing that is on no list, whoever says so."""
+    unknown = [name for name in artifact.foreign_types if name not in subject.trust.skops_types]
+    if not unknown:
+        return None
+    return Refusal(
+        "TypesUntrusted",
+        f"the model's skops file has types that nobody has allowed. Review them, and allow them with spec.trust.skopsTypes:"
+        f" [{bounded(', '.join(unknown), 1000)}]",
+    )
+
+
 # --- what is about the way from one version to the next ------------------------------------------------------------------
 
 
@@ -314,6 +326,7 @@ _OF_FILES: tuple[tuple[GateName | None, Callable[[Subject, Artifact], Finding]],
     (None, _serialization),
     (None, _model_file),
     (None, _code),
+    (None, _types),
     ("Trust", _trust),
 )
 _OF_ARRIVAL: tuple[tuple[GateName, Callable[[Subject, Artifact], Finding]], ...] = (

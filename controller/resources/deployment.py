@@ -169,7 +169,10 @@ def pod_template(
         "maxBodyBytes": bytes_of(spec.server.max_body_size) if spec.server.max_body_size else MAX_BODY_BYTES,
         "outOfRange": spec.server.out_of_range,
         "drainSeconds": DRAIN_SECONDS,
-        "trust": {"pickle": trust.pickle, "skopsTypes": trust.skops_types},
+        "trust": {
+            "pickle": "Allow" if spec.gates.waiver(model.version, "Trust") else trust.pickle,
+            "skopsTypes": trust.skops_types,
+        },
         **({"gates": _told_gates(gates)} if gates is not None else {}),
     }
     container: Object = {

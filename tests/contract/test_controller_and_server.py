@@ -42,7 +42,7 @@ DIGEST = "sha256:" + "a" * 64
 MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, registry="main", verified="Answered")
 
 
-def template(gates: PodGates | None = None, **spec: Any) -> dict[str, Any]:
+def template(judged: PodGates | None = None, **spec: Any) -> dict[str, Any]:
     pods = PodSettings(
         catalogue=Catalogue((Runtime(name="sklearn-1.9", image="i", scikit_learn="1.9", python="3.11"),)),
         store_url="http://store.system.svc:8082",
@@ -51,7 +51,7 @@ def template(gates: PodGates | None = None, **spec: Any) -> dict[str, Any]:
         default_trust=Trust(),
     )
     wanted = ModelDeploymentSpec.model_validate({"model": {"name": "fraud", "version": 3}, **spec})
-    return pod_template(Owner(namespace="team", name="fraud", uid="u"), wanted, MODEL, 1, pods, gates)
+    return pod_template(Owner(namespace="team", name="fraud", uid="u"), wanted, MODEL, 1, pods, judged)
 
 
 def told(container: dict[str, Any]) -> server.settings.Settings:
@@ -129,6 +129,13 @@ def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
     assert (settings.trust.pickle, settings.trust.skops_types) == ("Deny", ("own.Type",))
     assert {"name": "OMP_NUM_THREADS", "value": "2"} in container["env"]
     assert all(each["name"] != "OMP_NUM_THREADS" for each in pod["initContainers"][0]["env"])
+
+
+def test_a_pickle_that_is_let_through_by_name_is_opened_by_the_pods_of_that_version_alone() -> None:
+    for version, expected in ((3, "Allow"), (4, "Deny")):
+        waivers = [{"version": version, "gate": "Trust", "reason": "reviewed"}]
+        pod = template(trust={"pickle": "Deny"}, gates={"waivers": waivers})["spec"]
+        assert told(pod["containers"][0]).trust.pickle == expected
 
 
 def test_the_server_judges_by_what_it_is_told() -> None:

@@ -1,11 +1,14 @@
 """What a model says of itself is somebody else's text: read in bounded time and memory, whatever it is."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from controller.artifact import MAX_MLMODEL_BYTES, inspect
 from controller.errors import Stalling
+from controller.skops_file import MAX_SCHEMA_BYTES, foreign_types
 from controller.store import Store
 from tests.unit.controller.fake_registry import MLMODEL, FakeRegistry, model_files
 from tests.unit.controller.test_store import version
@@ -52,3 +55,25 @@ async def test_odd_text_is_refused_with_a_reason(tmp_path: Path, mlmodel: str) -
 )
 async def test_what_a_pod_can_prove_is_read(tmp_path: Path, mlmodel: str, verified: str) -> None:
     assert await read(tmp_path, mlmodel) == verified
+
+
+def skops_file(directory: Path, schema: str) -> Path:
+    with zipfile.ZipFile(directory / "model.skops", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("schema.json", schema)
+    return directory / "model.skops"
+
+
+def test_the_types_of_a_skops_file_are_read_as_text(tmp_path: Path) -> None:
+    said = [{"__class__": name, "__module__": module} for module, name in (("sklearn.tree._tree", "Tree"), ("own.part", "Type"))]
+    content = {"__class__": "str", "__module__": "builtins", "content": json.dumps({"__class__": "No", "__module__": "no"})}
+    assert foreign_types(skops_file(tmp_path, json.dumps([*said, *said, content]))) == ("own.part.Type",)
+
+
+@pytest.mark.parametrize("content", [b"no zip", b""])
+def test_a_skops_file_that_cannot_be_read_is_left_to_the_pod(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.skops").write_bytes(content)
+    assert foreign_types(tmp_path / "model.skops") == ()
+
+
+def test_a_skops_file_that_blows_up_is_left_to_the_pod(tmp_path: Path) -> None:
+    assert foreign_types(skops_file(tmp_path, " " * (MAX_SCHEMA_BYTES + 1))) == ()

@@ -197,6 +197,14 @@ class TestTrust:
         assert "serialization_format='skops', or set spec.trust.pickle: Allow" in found.message
         assert notes(subject(trust={"pickle": "Deny"}), artifact(serialization="skops")) == ""
 
+    def test_types_from_elsewhere_are_refused_with_what_to_allow(self) -> None:
+        files = artifact(serialization="skops", foreign_types=("own.Type", "other.Thing"))
+        found = refusal(subject(), files)
+        assert found.reason == "TypesUntrusted"
+        assert "spec.trust.skopsTypes: [own.Type, other.Thing]" in found.message
+        assert "[other.Thing]" in refusal(subject(trust={"skopsTypes": ["own.Type"]}), files).message
+        assert notes(subject(trust={"skopsTypes": ["other.Thing", "own.Type"]}), files) == ""
+
     def test_it_holds_for_what_serves_too(self) -> None:
         assert refusal(subject(trust={"pickle": "Deny"}, arriving=False)).reason == "PickleDenied"
 
