@@ -62,8 +62,8 @@ class Waiver(Spec):
     version: VersionNumber = Field(description="Number of the model version that is let through.")
     gate: GateName = Field(
         description="The gate that it need not pass: Size, Environment, Signature, Tags, Metrics, Trust (a pickle), Load"
-        " (maxLoadSeconds) or Latency (maxLatencyP95Milliseconds). That the files are those that were registered, and that the model"
-        " answers its recorded example, cannot be waived."
+        " (maxLoadSeconds) or Latency (maxLatencyP95Milliseconds). That the files are those that were registered, and that the"
+        " model answers its recorded example, cannot be waived."
     )
     reason: str = Field(min_length=1, max_length=500, description="Why, for whoever reads it later.")
 
