@@ -46,6 +46,9 @@ def components(network: Network) -> tuple[Component, ...]:
                 "--use-service-account-credentials=true",
                 # One of each: nobody to elect a leader against, and no wait for a lease after a restart.
                 "--leader-elect=false",
+                # The kubelet says nothing while the API server is away, which starts slowly on a busy machine. Its pods are
+                # not to be taken out of their Services for that: there is no other node to take their place.
+                "--node-monitor-grace-period=5m",
             ),
         ),
         Component("kube-scheduler", (*_as("scheduler"), "--leader-elect=false")),
