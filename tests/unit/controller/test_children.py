@@ -220,3 +220,10 @@ async def test_the_deadline_of_a_rollout_follows_the_spec_without_a_rollout(team
     assert team.child("Deployment")["spec"] == {"replicas": 3, "progressDeadlineSeconds": 77}
     await team.bring()
     assert team.child("Deployment")["spec"]["progressDeadlineSeconds"] == 300
+
+
+async def test_what_needs_a_person_is_told_first(team: Team) -> None:
+    team.cluster.refused["Service"] = ApiError(403, "Forbidden", "exceeded quota")
+    team.cluster.put("NetworkPolicy", {"metadata": {"name": "fraud", "namespace": "team"}, "spec": {}})
+    with pytest.raises(Stalling, match="a NetworkPolicy named fraud"):
+        await team.bring()
