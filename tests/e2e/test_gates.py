@@ -22,7 +22,8 @@ def good(team: Team) -> str:
 def scikit_learn(team: Team) -> str:
     """What the pods that serve have inside."""
     command = ("python", "-c", "import sklearn; print(sklearn.__version__)")
-    return team.kubectl("exec", f"deployment/{NAME}", "-c", "server", "--", *command).strip()
+    pod = ("-n", team.namespace, f"deployment/{NAME}", "-c", "server")
+    return team.cluster.kubectl("exec", *pod, "--", *command).strip()
 
 
 def message(team: Team) -> str:
@@ -45,11 +46,11 @@ def test_each_model_is_served_by_the_scikit_learn_that_it_was_logged_with(team: 
     assert team.status()["serving"]["runtime"] == "sklearn-1.9"
 
 
-def test_a_version_whose_answers_have_another_type_waits_for_a_word(team: Team, good: str) -> None:
+def test_a_version_that_would_break_clients_waits_for_a_word(team: Team, good: str) -> None:
     other = team.register_odd("renamed")
     team.ask_for(other)
     team.until_ready_is("False", "SignatureBreaking")
-    assert "input 'mean radius' (double) is gone" in message(team)
+    assert "input 'average radius' (double) is required, and clients do not send it" in message(team)
     assert f"version {good} goes on serving" in team.condition("Ready")["message"]
     assert team.predict()["model_version"] == good
     waiver = {"version": int(other), "gate": "Signature", "reason": "the clients have moved"}

@@ -167,6 +167,16 @@ class TestRuntime:
         await world.settle()
         assert (world.live_version, image(world)) == ("1", "server:1.8")
 
+    async def test_the_image_is_found_again_when_the_deployment_is_gone_too(self, world: World) -> None:
+        with_catalogue(world, v1_8="server:1.8")
+        world.registry.versions["1"] = model_files(1, self.OLD)
+        await deployed(world)
+        world.registry.away = True
+        for key in [key for key in world.cluster.objects if key[0] in ("Deployment", "ReplicaSet")]:
+            del world.cluster.objects[key]
+        await world.settle()
+        assert (world.live_version, image(world)) == ("1", "server:1.8")
+
     async def test_a_named_runtime_or_an_own_image_is_a_rollout(self, world: World) -> None:
         with_catalogue(world, v1_8="server:1.8")
         await deployed(world)
