@@ -5,7 +5,6 @@ Both run on the same cluster, one after the other, in fresh namespaces. Writes `
 
 import argparse
 import asyncio
-import contextlib
 import json
 import shutil
 import signal
@@ -59,8 +58,9 @@ async def _measure(setup: Setup, sizes: list[int]) -> Figures:
     growth: list[Figures] = []
     full: Figures = {}
     async with Api(setup.kubeconfig, CONNECTIONS) as api, Api(setup.kubeconfig, CONNECTIONS) as watcher:
-        with contextlib.suppress(RuntimeError):  # there since an earlier run
-            await fleet.make_namespace(api, operator.NAMESPACE)
+        with step("removing what an earlier run has left"):
+            await fleet.remove_left_over(api)
+        await fleet.make_namespace(api, operator.NAMESPACE)
         with operator.store(setup) as store:
             for number, size in enumerate(sizes):
                 row, more = await _measure_one(setup, api, watcher, store, size, in_full=number == 0)
@@ -72,8 +72,7 @@ async def _measure(setup: Setup, sizes: list[int]) -> Figures:
 async def _measure_one(
     setup: Setup, api: Api, watcher: Api, store: Process, size: int, *, in_full: bool
 ) -> tuple[Figures, Figures]:
-    namespace = f"bench-operator-{size}"
-    await fleet.remove_namespace(api, namespace)
+    namespace = f"{fleet.PREFIX}operator-{size}"
     await fleet.make_namespace(api, namespace)
     more: Figures = {}
     with operator.controller(setup) as controller:
@@ -131,8 +130,7 @@ async def _by_operator(api: Api, watcher: Api, controller: Controller, namespace
 async def _by_bare(
     setup: Setup, api: Api, watcher: Api, size: int, children: Any, status: dict[str, Any], status_writes: int
 ) -> Figures:
-    namespace = f"bench-bare-{size}"
-    await fleet.remove_namespace(api, namespace)
+    namespace = f"{fleet.PREFIX}bare-{size}"
     await fleet.make_namespace(api, namespace)
     # One connection more for its watch, as the operator's watches have theirs.
     async with Api(setup.kubeconfig, CONNECTIONS + 1) as own:

@@ -13,6 +13,8 @@ FOLLOWERS = 100
 
 PROGRESS_SECONDS = 10
 NAMESPACES = "/api/v1/namespaces"
+PREFIX = "bench-"
+"""Of the names of the benchmark's namespaces."""
 
 
 def resources(count: int, model_count: int) -> list[Object]:
@@ -69,6 +71,13 @@ def serves(version: str) -> Callable[[Object], bool]:
 
 async def make_namespace(api: Api, name: str) -> None:
     await api.send("POST", NAMESPACES, {"metadata": {"name": name}})
+
+
+async def remove_left_over(api: Api) -> None:
+    """Remove what a benchmark that was killed has left: the operator would look after it."""
+    found = (await api.send("GET", NAMESPACES))["items"]
+    names = [each["metadata"]["name"] for each in found if each["metadata"]["name"].startswith(PREFIX)]
+    await asyncio.gather(*(remove_namespace(api, name) for name in names))
 
 
 async def remove_namespace(api: Api, name: str) -> None:
