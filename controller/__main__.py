@@ -11,14 +11,14 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller import logs, metrics
 from controller.api import ModelReference
 from controller.catalogue import Catalogue, Runtime
 from controller.children import Children
-from controller.cluster import Cluster
+from controller.cluster import ApiError, Cluster
 from controller.lease import Lease, LostLeadershipError
 from controller.mirror import Mirror
 from controller.readers import Readers
@@ -67,7 +67,7 @@ async def run(settings: Settings) -> None:
     try:
         await _until_first_ends(
             Mirror(cluster, registry, store, settings.watch_namespaces, settings.store_keep_unused_seconds).run(),
-            _lead(settings, cluster, lease, reconciler, registry, queue),
+            _lead(settings, cluster, lease, reconciler, children, registry, queue),
             _stop_signal(),
         )
     finally:
@@ -94,7 +94,13 @@ async def serve_store(settings: Settings) -> None:
 
 
 async def _lead(
-    settings: Settings, cluster: Cluster, lease: Lease, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]
+    settings: Settings,
+    cluster: Cluster,
+    lease: Lease,
+    reconciler: Reconciler,
+    children: Children,
+    registry: Registry,
+    queue: WorkQueue[Key],
 ) -> None:
     await _until_defined(cluster)
     await lease.acquire()
@@ -103,6 +109,7 @@ async def _lead(
         lease.keep(),
         queue.run(),
         _poll(settings, reconciler, registry, queue),
+        _look_for_kinds(children, reconciler, queue),
         watch(queue.add, settings.watch_namespaces),
     )
 
@@ -124,6 +131,19 @@ async def _poll(settings: Settings, reconciler: Reconciler, registry: Registry, 
         for reference in await registry.poll(followed):
             for key in followed[reference]:
                 queue.add(key)
+
+
+async def _look_for_kinds(children: Children, reconciler: Reconciler, queue: WorkQueue[Key]) -> None:
+    """Have every resource reconciled when the cluster learns a kind that children are of, such as ServiceMonitor."""
+    while True:
+        await asyncio.sleep(DEFINITION_SECONDS)
+        try:
+            appeared = await children.wanted_anew()
+        except (ApiError, ClientError, TimeoutError, OSError) as error:
+            log.warning("KindsNotRead", extra={"error": str(error) or type(error).__name__})
+            continue
+        for key in reconciler.followed if appeared else ():
+            queue.add(key)
 
 
 async def _until_first_ends(*parts: Coroutine[Any, Any, None]) -> None:

@@ -67,6 +67,10 @@ class Children:
         if errors:
             raise errors[0]
 
+    async def wanted_anew(self) -> bool:
+        """Whether the cluster has learned a kind that children are of: those of every resource are to be looked at."""
+        return await self._monitors.appeared()
+
     async def bring_one(self, kind: str, owner: Owner, wanted: Object | None) -> bool:
         """Bring one child to what is wanted; None: away with it, if it is ours. Whether it was made just now."""
         live = await self._cluster.get(kind, owner.namespace, owner.name)
@@ -130,14 +134,22 @@ class Defined:
         self._cluster = cluster
         self._kind = kind
         self._clock = clock
-        self._there = False
+        self._there: bool | None = None
+        self._news = False
         self._asked = float("-inf")
 
     async def there(self) -> bool:
         if self._clock() - self._asked >= DEFINITION_SECONDS:
             self._asked = self._clock()
-            self._there = await self._cluster.defines(self._kind)
-        return self._there
+            before, self._there = self._there, await self._cluster.defines(self._kind)
+            self._news = self._news or (before is False and self._there)
+        return bool(self._there)
+
+    async def appeared(self) -> bool:
+        """Whether the kind has come since this was asked last."""
+        await self.there()
+        news, self._news = self._news, False
+        return news
 
 
 def marked(wanted: Object) -> Object:

@@ -162,9 +162,12 @@ async def test_monitors_come_when_their_definition_does_and_it_is_asked_for_once
     team.time.now += 59
     await team.bring()
     assert "ServiceMonitor" not in team.there()
+    assert not await team.children.wanted_anew()
     team.time.now += 1
     await team.bring()
     assert "ServiceMonitor" in team.there()
+    assert await team.children.wanted_anew(), "the others of the team have none yet"
+    assert not await team.children.wanted_anew()
 
 
 class TestReplicas:
