@@ -181,9 +181,12 @@ def difference(live: Object, wanted: Object) -> list[Object]:
 
 
 def covers(live: object, wanted: object) -> bool:
-    """Whether everything that `wanted` says is so in `live`, whatever else others have added there."""
+    """Whether everything that `wanted` says is so in `live`, whatever else others have added there.
+
+    The API server leaves out what is empty, such as `matchLabels: {}`; written again, it would be left out again, for ever.
+    """
     if isinstance(wanted, dict) and isinstance(live, dict):
-        return all(key in live and covers(live[key], value) for key, value in wanted.items())
+        return all(covers(live[key], value) if key in live else value in ({}, []) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(live, list):
         return len(live) == len(wanted) and all(covers(one, other) for one, other in zip(live, wanted, strict=True))
     return live == wanted

@@ -32,6 +32,7 @@ def network_policy(owner: Owner, spec: ModelDeploymentSpec, network: NetworkSurr
     if not (network.by_default if said is None else said):
         return None
     peers = (spec.network_policy.ingress_from if spec.network_policy else None) or []
+    metrics = {"ports": [_port(MANAGEMENT_PORT)], "from": list(network.monitoring_from)}
     senders = [peer.model_dump(by_alias=True, exclude_none=True) for peer in peers]
     store = {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": network.operator_namespace}},
@@ -46,7 +47,7 @@ def network_policy(owner: Owner, spec: ModelDeploymentSpec, network: NetworkSurr
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"ports": [_port(HTTP_PORT)], **({"from": senders} if senders else {})},
-                {"ports": [_port(MANAGEMENT_PORT)], "from": list(network.monitoring_from)},
+                *([metrics] if network.monitoring_from else []),  # an empty `from` would let everybody in
             ],
             "egress": [
                 {"ports": [_port(port, protocol) for port in DNS_PORTS for protocol in ("UDP", "TCP")]},

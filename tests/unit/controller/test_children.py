@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from controller.api import ModelDeploymentSpec
 from controller.children import APPLIED, Children, covers
 from controller.cluster import ApiError
 from controller.errors import Stalling
 from controller.resource import read_resource
 from controller.resources.identity import Owner
+from controller.resources.network_policy import NetworkSurroundings, network_policy
 from tests.unit.controller.factories import resource, settings
 from tests.unit.controller.fake_cluster import FakeCluster
 
@@ -230,3 +232,21 @@ async def test_what_needs_a_person_is_told_first(team: Team) -> None:
     team.cluster.put("NetworkPolicy", {"metadata": {"name": "fraud", "namespace": "team"}, "spec": {}})
     with pytest.raises(Stalling, match="a NetworkPolicy named fraud"):
         await team.bring()
+
+
+def test_what_is_empty_is_left_out_by_the_api_server_and_not_written_for_ever() -> None:
+    peer = {"namespaceSelector": {}, "podSelector": {"matchLabels": {}}}
+    live = {"namespaceSelector": {}, "podSelector": {}}
+    assert covers(live, peer)
+    assert not covers(live, {**peer, "podSelector": {"matchLabels": {"app": "a"}}})
+    assert not covers(live, {**peer, "ipBlock": {"cidr": "::/0"}})
+
+
+def test_nobody_for_the_metrics_is_no_rule_rather_than_an_empty_one_that_lets_everybody_in() -> None:
+    surroundings = NetworkSurroundings(
+        by_default=True, monitoring_from=(), operator_namespace="system", store_pods={"app": "store"}, store_port=8082
+    )
+    spec = ModelDeploymentSpec.model_validate(resource()["spec"])
+    policy = network_policy(OWNER, spec, surroundings)
+    assert policy is not None
+    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == [8080]
