@@ -18,7 +18,9 @@ from controller import logs, metrics
 from controller.api import ModelReference
 from controller.catalogue import Catalogue, Runtime
 from controller.children import Children
-from controller.cluster import ApiError, Cluster
+from controller.cluster import ApiError, Cluster, plural_of
+from controller.health import Health
+from controller.index import Index
 from controller.lease import Lease, LostLeadershipError
 from controller.mirror import Mirror
 from controller.readers import Readers
@@ -53,7 +55,8 @@ def main() -> int:
 
 async def run(settings: Settings) -> None:
     """Mirror the store, wait for the leadership, then watch and reconcile until a signal comes."""
-    cluster = await Cluster.connect()
+    index, health = Index(settings.watch_namespaces), Health()
+    cluster = await Cluster.connect(index)
     registry = Registry(settings.registries, settings.poll_seconds, settings.registries_dir)
     store = _store(settings)
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
@@ -63,16 +66,19 @@ async def run(settings: Settings) -> None:
     pods = _pod_settings(settings)
     reconciler = Reconciler(cluster, registry, store, children, pods, settings.default_rollout, settings.server_update)
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
-    health = await _listen(_health_app(), settings.health_port)
+    health.ask(queue.stuck)
+    metrics.queue_depth.set_function(lambda: queue.depth)
+    metrics.queue_oldest.set_function(lambda: queue.oldest_seconds)
+    probed = await _listen(health_app(health), settings.health_port)
     try:
         await _until_first_ends(
             Mirror(cluster, registry, store, settings.watch_namespaces, settings.store_keep_unused_seconds).run(),
-            _lead(settings, cluster, lease, reconciler, children, registry, queue),
+            _lead(settings, cluster, index, health, lease, reconciler, children, registry, queue),
             _stop_signal(),
         )
     finally:
         await lease.release()
-        await health.cleanup()
+        await probed.cleanup()
         await registry.close()
         await cluster.close()
 
@@ -96,6 +102,8 @@ async def serve_store(settings: Settings) -> None:
 async def _lead(
     settings: Settings,
     cluster: Cluster,
+    index: Index,
+    health: Health,
     lease: Lease,
     reconciler: Reconciler,
     children: Children,
@@ -110,7 +118,7 @@ async def _lead(
         queue.run(),
         _poll(settings, reconciler, registry, queue),
         _look_for_kinds(children, reconciler, queue),
-        watch(queue.add, settings.watch_namespaces),
+        watch(cluster, index, queue, health, settings.watch_namespaces),
     )
 
 
@@ -174,15 +182,23 @@ async def _listen(app: web.Application, port: int) -> web.AppRunner:
     return runner
 
 
-def _health_app() -> web.Application:
-    async def healthy(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+def health_app(health: Health) -> web.Application:
+    """/healthz and /metrics."""
 
-    async def measured(_: web.Request) -> web.Response:
+    async def healthy(_: web.Request) -> web.Response:
+        trouble = health.trouble()
+        if trouble is None:
+            return web.Response(text="ok\n")
+        log.error("Stuck", extra={"trouble": trouble})
+        return web.Response(status=503, text=f"{trouble}\n")
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        for kind, age in health.ages().items():
+            metrics.watch_age.labels(resource=plural_of(kind)).set(age)
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
-    app.add_routes([web.get("/healthz", healthy), web.get("/metrics", measured)])
+    app.add_routes([web.get("/healthz", healthy), web.get("/metrics", show_metrics)])
     return app
 
 

@@ -11,17 +11,24 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+import aiohttp
 from kubernetes.aio import client, config
+from kubernetes.aio.client import rest
 
 from controller import metrics
+from controller.index import Index
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
+Objects = list[Object]  # `list` is a verb of the client below
 
 FIELD_MANAGER = "modeldeployment-operator"
 REQUEST_TIMEOUT = 30  # seconds
 PAGE = 250  # objects
+WATCH_SECONDS = 300  # then the server ends a watch, and it goes on from where it was
+# A watch says something at least once a minute: the API server sends bookmarks. One that does not is dead.
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=75)
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -39,6 +46,8 @@ _PATHS = {  # kind: (API prefix, plural)
     "ServiceMonitor": ("/apis/monitoring.coreos.com/v1", "servicemonitors"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }
+
+INDEXED = frozenset(_PATHS) - {"Event", "Lease", "ReplicaSet"}
 
 
 class ApiError(Exception):
@@ -62,17 +71,20 @@ class AlreadyExists(ApiError):
 class Cluster:
     """The API server. Make one with `connect`, and `close` it."""
 
-    def __init__(self, api: client.ApiClient) -> None:
+    def __init__(self, api: client.ApiClient, index: Index) -> None:
         self._api = api
+        self._index = index
 
     @classmethod
-    async def connect(cls) -> "Cluster":
-        """From the pod's service account, or from the kubeconfig where there is none."""
+    async def connect(cls, index: Index | None = None) -> "Cluster":
+        """From the pod's service account, or from the kubeconfig where there is none. `index` is told of every write."""
+        configuration = client.Configuration()
         try:
-            config.load_incluster_config()
+            config.load_incluster_config(configuration)
         except config.ConfigException:
-            await config.load_kube_config()
-        return cls(client.ApiClient())
+            await config.load_kube_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = 0  # no limit: each watch holds a connection, a kind and namespace each
+        return cls(client.ApiClient(configuration), index or Index())
 
     async def close(self) -> None:
         await self._api.close()
@@ -89,14 +101,36 @@ class Cluster:
 
     async def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Object]:
         """The objects one by one, read in pages: ten thousand of them at once are more memory than the operator has."""
+        async for page, _ in self.pages(kind, namespace, selector):
+            for item in page:
+                yield item
+
+    async def pages(self, kind: str, namespace: str, selector: str) -> AsyncIterator[tuple[Objects, str]]:
+        """The objects page by page, each with the resourceVersion of the whole list, from which it can be watched."""
         query = {"limit": str(PAGE), "labelSelector": selector}
         while True:
             found = await self._request("GET", kind, namespace, query=query) or {}
-            for item in found.get("items") or []:
-                yield item
-            query["continue"] = (found.get("metadata") or {}).get("continue", "")
+            metadata: Object = found.get("metadata") or {}
+            yield found.get("items") or [], metadata.get("resourceVersion", "")
+            query["continue"] = metadata.get("continue", "")
             if not query["continue"]:
                 return
+
+    async def watch(self, kind: str, namespace: str, selector: str, version: str) -> AsyncIterator[Object]:
+        """What happens after `version`, bookmarks too, until the server has had enough. Raises TimeoutError on a silent one."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "labelSelector": selector,
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        response = await self._open("GET", _path(kind, namespace, query=query), plural_of(kind), "WATCH", give_up=_WATCH_TIMEOUT)
+        async with response.response:
+            if response.status >= 300:
+                raise _error(response.status, await response.read())
+            async for line in _lines(response.response.content):
+                yield json.loads(line)
 
     async def defines(self, kind: str) -> bool:
         """Whether the API server knows that kind."""
@@ -105,18 +139,19 @@ class Cluster:
         return any(resource["name"] == plural for resource in (found or {}).get("resources") or [])
 
     async def create(self, kind: str, body: Object) -> Object:
-        return _present(await self._request("POST", kind, body["metadata"]["namespace"], query=_WRITE, body=body))
+        return self._written(kind, await self._request("POST", kind, body["metadata"]["namespace"], query=_WRITE, body=body))
 
     async def replace(self, kind: str, body: Object) -> Object:
         """Replace the object under the resourceVersion that `body` carries."""
         metadata = body["metadata"]
-        return _present(await self._request("PUT", kind, metadata["namespace"], metadata["name"], query=_WRITE, body=body))
+        path = (metadata["namespace"], metadata["name"])
+        return self._written(kind, await self._request("PUT", kind, *path, query=_WRITE, body=body))
 
     async def replace_status(self, kind: str, body: Object) -> Object:
         """Replace the status alone, under the resourceVersion that `body` carries."""
         metadata = body["metadata"]
         path = (metadata["namespace"], f"{metadata['name']}/status")
-        return _present(await self._request("PUT", kind, *path, query=_WRITE, body=body))
+        return self._written(kind, await self._request("PUT", kind, *path, query=_WRITE, body=body))
 
     async def patch(self, kind: str, live: Object, operations: Sequence[Object]) -> Object:
         """One JSON patch that raises Conflict unless `live` is still what is there."""
@@ -125,7 +160,7 @@ class Cluster:
         unchanged = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
         path = (metadata["namespace"], metadata["name"])
         answer = await self._request("PATCH", kind, *path, query=_WRITE, body=[unchanged, *operations], media=JSON_PATCH)
-        return _present(answer)
+        return self._written(kind, answer)
 
     async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
         """Set the number of replicas through the scale subresource, as kubectl does."""
@@ -137,6 +172,7 @@ class Cluster:
         metadata = live["metadata"]
         body = {"preconditions": {"uid": metadata["uid"]}, "propagationPolicy": "Background"}
         await self._request("DELETE", kind, metadata["namespace"], metadata["name"], body=body, absent_ok=True)
+        self._index.remove(kind, live)
 
     async def announce(self, about: Object, kind: str, reason: str, message: str) -> None:
         """An event about an object, for `kubectl describe`. One that is refused is logged: events are news, not state."""
@@ -179,6 +215,13 @@ class Cluster:
         user: str = status["user"]["username"]
         return user
 
+    def _written(self, kind: str, answer: Object | None) -> Object:
+        if answer is None:
+            raise ApiError(500, "NoAnswer", "the API server answered a write with nothing")
+        if kind in INDEXED:
+            self._index.put(kind, answer)
+        return answer
+
     async def _request(
         self,
         method: str,
@@ -191,19 +234,13 @@ class Cluster:
         media: str = "application/json",
         absent_ok: bool = False,
     ) -> Object | None:
-        prefix, plural = _PATHS[kind]
-        path = f"{prefix}/namespaces/{namespace}/{plural}" if namespace else f"{prefix}/{plural}"
-        path = f"{path}{f'/{name}' if name else ''}{f'?{urlencode(query)}' if query else ''}"
-        return await self._send(method, path, plural, body=body, media=media, absent_ok=absent_ok)
+        path = _path(kind, namespace, name, query)
+        return await self._send(method, path, plural_of(kind), body=body, media=media, absent_ok=absent_ok)
 
     async def _send(
         self, method: str, path: str, plural: str, *, body: Any = None, media: str = "application/json", absent_ok: bool = False
     ) -> Object | None:
-        url = f"{self._api.configuration.host}{path}"
-        headers = {"Accept": "application/json", "Content-Type": media, "User-Agent": FIELD_MANAGER}
-        await self._api.update_params_for_auth(headers, None, ["BearerToken"], url, method, body)
-        response = await self._api.call_api(method, url, headers, body=body, _request_timeout=REQUEST_TIMEOUT)
-        metrics.api_requests.labels(verb=method, resource=plural, code=str(response.status)).inc()
+        response = await self._open(method, path, plural, method, body=body, media=media, give_up=REQUEST_TIMEOUT)
         text = await response.read()
         if response.status < 300:
             answer: Object = json.loads(text)
@@ -212,14 +249,41 @@ class Cluster:
             return None
         raise _error(response.status, text)
 
+    async def _open(
+        self, method: str, path: str, plural: str, verb: str, *, give_up: Any, body: Any = None, media: str = "application/json"
+    ) -> rest.RESTResponse:
+        """Send a request; its answer is not read yet."""
+        url = f"{self._api.configuration.host}{path}"
+        headers = {"Accept": "application/json", "Content-Type": media, "User-Agent": FIELD_MANAGER}
+        await self._api.update_params_for_auth(headers, None, ["BearerToken"], url, method, body)
+        response = await self._api.call_api(method, url, headers, body=body, _request_timeout=give_up)
+        metrics.api_requests.labels(verb=verb, resource=plural, code=str(response.status)).inc()
+        return response
+
+
+def plural_of(kind: str) -> str:
+    """What a kind is called in addresses, in RBAC and in the metrics."""
+    return _PATHS[kind][1]
+
+
+def _path(kind: str, namespace: str = "", name: str = "", query: dict[str, str] | None = None) -> str:
+    prefix, plural = _PATHS[kind]
+    path = f"{prefix}/namespaces/{namespace}/{plural}" if namespace else f"{prefix}/{plural}"
+    return f"{path}{f'/{name}' if name else ''}{f'?{urlencode(query)}' if query else ''}"
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: `readline` of a stream gives up on long ones, and an object may have more than a megabyte."""
+    begun: list[bytes] = []
+    async for chunk in content.iter_any():
+        *whole, last = chunk.split(b"\n")
+        for part in whole:
+            yield b"".join([*begun, part])
+            begun = []
+        begun.append(last)
+
 
 _WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-
-
-def _present(answer: Object | None) -> Object:
-    if answer is None:
-        raise ApiError(500, "NoAnswer", "the API server answered a write with nothing")
-    return answer
 
 
 def _error(status: int, text: bytes) -> ApiError:

@@ -16,6 +16,15 @@ registry_requests = Counter(
 )
 reconciles = Counter("modeldeployment_reconciles_total", "Reconciles by result.", ["result"], registry=registry)
 reconcile_seconds = Histogram("modeldeployment_reconcile_seconds", "Duration of a reconcile.", registry=registry)
+queue_oldest = Gauge(
+    "modeldeployment_queue_oldest_seconds", "Since when the resource waits that waits for longest.", registry=registry
+)
+watch_age = Gauge(
+    "modeldeployment_watch_age_seconds",
+    "Seconds since the quietest watch of a resource heard something, bookmarks included.",
+    ["resource"],
+    registry=registry,
+)
 queue_depth = Gauge("modeldeployment_queue_depth", "Resources that wait for a reconcile.", registry=registry)
 pulls = Counter("modeldeployment_pulls_total", "Model versions pulled into the store.", ["source", "result"], registry=registry)
 store_bytes = Gauge("modeldeployment_store_bytes", "Bytes of model files in this replica's store.", registry=registry)

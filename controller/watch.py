@@ -1,47 +1,96 @@
-"""kopf's part: watches that survive a silent connection, and nothing else. An event only puts a key in the queue.
+"""What has an event look at a ModelDeployment: kopf watches those themselves, `controller.reflector` their children.
 
-No create, update or delete handlers: those act on the difference that an event shows, and would leave kopf's annotations
-and finalizers on the objects. What to do is decided from the state, in `controller.reconcile`.
+An event only feeds the index and puts a key in the queue, and only where it shows something that a reconcile looks at. No
+create, update or delete handlers: those act on the difference that an event shows, and would leave kopf's annotations and
+finalizers on the objects. What to do is decided from the state, in `controller.reconcile`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Protocol
 
+import aiohttp
 import kopf
 
-from controller.api import API_VERSION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, PLURAL
+from controller import metrics
+from controller.api import API_VERSION, GROUP, KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, PLURAL
+from controller.health import Health
+from controller.index import ALL_NAMESPACES, Index, Key, owner_of
+from controller.reflector import Cluster, Object, Reflector
 
-OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+log = logging.getLogger(__name__)
+
+OURS = f"{MANAGED_BY_LABEL}={MANAGED_BY},{NAME_LABEL}"
 CHILDREN = (
-    ("apps", "v1", "deployments"),
-    ("", "v1", "pods"),
-    ("", "v1", "services"),
-    ("autoscaling", "v2", "horizontalpodautoscalers"),
-    ("policy", "v1", "poddisruptionbudgets"),
-    ("networking.k8s.io", "v1", "networkpolicies"),
+    "Deployment",
+    "Pod",
+    "Service",
+    "HorizontalPodAutoscaler",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "ServiceMonitor",
 )
+BURST_SECONDS = 0.3  # children change in bursts: one reconcile for all of it
+FIRST_LOOK_SECONDS = 30.0  # of the children; what is not listed by then is read one by one
+SERVER_SECONDS = 60  # kopf does not tell of bookmarks; it asks again when the server has ended a watch, and that is seen
 
-Enqueue = Callable[[tuple[str, str]], None]
+
+class Queue(Protocol):
+    def add(self, key: Key) -> None: ...
+    def add_after(self, key: Key, delay: float) -> None: ...
 
 
-def handlers(enqueue: Enqueue) -> kopf.OperatorRegistry:
-    """Handlers that turn every event into the key of the ModelDeployment that it is about."""
+async def watch(cluster: Cluster, index: Index, queue: Queue, health: Health, namespaces: Sequence[str]) -> None:
+    """Watch until told to stop by a signal."""
+
+    def child_changed(child: Object) -> None:
+        if (key := owner_of(child)) is not None:
+            queue.add_after(key, BURST_SECONDS)
+
+    def kind_appeared() -> None:
+        for body in index.all(KIND):
+            queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
+
+    reflectors = [
+        Reflector(cluster, index, health, kind, namespace, OURS, child_changed, kind_appeared)
+        for kind in CHILDREN
+        for namespace in namespaces or (ALL_NAMESPACES,)
+    ]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(reflector.run()) for reflector in reflectors]
+        # First the children: then the first look at a ModelDeployment finds them in the index.
+        looks = [asyncio.ensure_future(reflector.looked.wait()) for reflector in reflectors]
+        _, late = await asyncio.wait(looks, timeout=FIRST_LOOK_SECONDS)
+        for look in late:
+            look.cancel()
+        await kopf.operator(
+            registry=handlers(index, queue, health),
+            settings=operator_settings(),
+            clusterwide=not namespaces,
+            namespaces=list(namespaces),
+        )
+        for task in running:
+            task.cancel()
+
+
+def handlers(index: Index, queue: Queue, health: Health) -> kopf.OperatorRegistry:
+    """The handlers that kopf calls: for a login, and for whatever happens to a ModelDeployment."""
     registry = kopf.OperatorRegistry()
 
-    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def log_in(**kwargs: Any) -> kopf.AiohttpSession | None:
+        known = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return _observed(known, health) if known else None
 
-    async def resource_changed(namespace: str | None, name: str | None, **_: Any) -> None:
-        enqueue((str(namespace), str(name)))
-
-    async def child_changed(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        if NAME_LABEL in labels:
-            enqueue((str(namespace), labels[NAME_LABEL]))
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
+        body: Object = dict(event["object"])
+        news = index.remove(KIND, body) if event["type"] == "DELETED" else index.put(KIND, body)
+        if news:
+            queue.add((body["metadata"]["namespace"], body["metadata"]["name"]))
 
     kopf.on.login(registry=registry)(log_in)
-    kopf.on.event(GROUP, API_VERSION, PLURAL, registry=registry)(resource_changed)
-    for group, version, plural in CHILDREN:
-        kopf.on.event(group, version, plural, labels={MANAGED_BY_LABEL: MANAGED_BY}, registry=registry)(child_changed)
+    kopf.on.event(GROUP, API_VERSION, PLURAL, registry=registry)(changed)
     return registry
 
 
@@ -53,17 +102,29 @@ def operator_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.watching.connect_timeout = 10
+    settings.watching.server_timeout = SERVER_SECONDS
     settings.watching.chunk_size = 500
-    for _, _, plural in CHILDREN:
-        settings.watching.label_selectors[plural] = OURS
     return settings
 
 
-async def watch(enqueue: Enqueue, namespaces: Sequence[str]) -> None:
-    """Watch until told to stop by a signal."""
-    await kopf.operator(
-        registry=handlers(enqueue),
-        settings=operator_settings(),
-        clusterwide=not namespaces,
-        namespaces=list(namespaces),
+def _observed(known: kopf.ConnectionInfo, health: Health) -> kopf.AiohttpSession:
+    """kopf's session, whose requests are counted, and each new watch of which is a sign of life."""
+    tracing = aiohttp.TraceConfig()
+
+    async def answered(_: aiohttp.ClientSession, __: SimpleNamespace, request: aiohttp.TraceRequestEndParams) -> None:
+        url, status = request.url, request.response.status
+        if not url.path.endswith(f"/{PLURAL}"):
+            return
+        verb = "WATCH" if "watch" in url.query else request.method
+        metrics.api_requests.labels(verb=verb, resource=PLURAL, code=str(status)).inc()
+        if status < 300:
+            parent, namespace, _plural = url.path.split("/")[-3:]
+            health.heard(KIND, namespace if parent == "namespaces" else ALL_NAMESPACES)
+
+    tracing.on_request_end.append(answered)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=known.as_ssl_context()),
+        headers=known.as_http_headers(),
+        trace_configs=[tracing],
     )
+    return kopf.AiohttpSession(server=known.server, default_namespace=known.default_namespace, aiohttp_session=session)

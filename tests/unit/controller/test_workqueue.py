@@ -1,6 +1,7 @@
 """The queue: once in line, never twice at once, and the last event always counts."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -108,3 +109,108 @@ async def test_one_key_that_hangs_does_not_hold_up_the_others() -> None:
         queue.add("hangs")
         queue.add("other")
         await asyncio.wait_for(other.wait(), 5)
+
+
+async def test_what_was_half_done_does_not_wait_for_a_thousand_new_ones() -> None:
+    done: list[str] = []
+    finished = asyncio.Event()
+
+    async def work(key: str) -> None:
+        done.append(key)
+        if len(done) == 1:
+            for number in range(100):
+                queue.add(f"new-{number}")
+            queue.add("half-done")
+        if key == "new-99":
+            finished.set()
+
+    async with running(work, concurrency=1) as queue:
+        queue.add("half-done")
+        await asyncio.wait_for(finished.wait(), 5)
+    assert done.index("half-done", 1) <= 2
+    assert len(done) == 102
+
+
+async def test_new_ones_do_not_wait_for_what_comes_again_and_again() -> None:
+    done: list[str] = []
+    finished = asyncio.Event()
+
+    async def work(key: str) -> None:
+        done.append(key)
+        if key == "new":
+            finished.set()
+        else:
+            queue.add("busy-1" if key == "busy-2" else "busy-2")
+            if len(done) == 10:
+                queue.add("new")
+
+    async with running(work, concurrency=1) as queue:
+        queue.add("busy-1")
+        queue.add("busy-2")
+        await asyncio.wait_for(finished.wait(), 5)
+    assert done.index("new") <= 12
+
+
+async def test_a_burst_of_events_is_one_pass_and_a_pass_covers_what_came_before_it() -> None:
+    done: Counter[str] = Counter()
+    finished = asyncio.Event()
+
+    async def work(key: str) -> None:
+        done[key] += 1
+        if key == "last":
+            finished.set()
+
+    async with running(work) as queue:
+        for _ in range(50):
+            queue.add_after("burst", 0.01)
+            queue.add_after("covered", 0.01)
+        queue.add("covered")
+        queue.add_after("last", 0.03)
+        await asyncio.wait_for(finished.wait(), 5)
+    assert done == {"burst": 1, "covered": 1, "last": 1}
+
+
+async def test_a_pass_that_hangs_is_ended_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workqueue, "DEADLINE", 0.01)
+    monkeypatch.setattr(workqueue, "FIRST_BACKOFF", 0.001)
+    again, tries = asyncio.Event(), 0
+
+    async def work(key: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            again.set()
+        else:
+            await asyncio.Event().wait()
+
+    async with running(work, concurrency=1) as queue:
+        queue.add("a")
+        await asyncio.wait_for(again.wait(), 5)
+
+
+async def test_a_queue_that_does_not_move_says_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = asyncio.Event()
+
+    async def work(key: str) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with running(work, concurrency=1) as queue:
+        queue.add("hangs")
+        await asyncio.wait_for(started.wait(), 5)
+        queue.add("waits")
+        assert queue.stuck() is None
+        assert queue.depth == 1
+        later = time.monotonic() + workqueue.STUCK_SECONDS + 1
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        assert queue.stuck() == "hangs is being worked on for 181 s; 1 keys are in line and none was taken for 181 s"
+        assert queue.oldest_seconds > workqueue.STUCK_SECONDS
+        monkeypatch.undo()
+
+
+async def test_a_line_that_was_empty_for_long_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue: WorkQueue[str] = WorkQueue(lambda key: asyncio.sleep(0), 1)
+    later = time.monotonic() + workqueue.STUCK_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    queue.add("a")
+    assert queue.stuck() is None

@@ -1,0 +1,42 @@
+"""Whether this process gets anywhere: signs of life of each watch, and a queue that moves.
+
+A watch that dies in silence leaves an operator that looks alive and does nothing. So each watch tells when it has heard
+something, bookmarks included, which come once a minute from a cluster in which nothing happens; one that was silent for
+longer fails the liveness probe, and a fresh process lists everything anew.
+"""
+
+import time
+from collections.abc import Callable
+
+WATCH_SILENCE = 180.0  # seconds: two bookmarks missed, and a new connection that did not help either
+
+
+class Health:
+    """What the liveness probe and the metrics ask."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._heard: dict[tuple[str, str], float] = {}  # resource and namespace of a watch
+        self._stuck: Callable[[], str | None] = lambda: None
+
+    def heard(self, resource: str, namespace: str = "") -> None:
+        """A watch has heard something, or has nothing to hear and said so."""
+        self._heard[resource, namespace] = self._clock()
+
+    def ask(self, stuck: Callable[[], str | None]) -> None:
+        """`stuck()` says what of the queue does not move."""
+        self._stuck = stuck
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since the quietest watch of each resource heard something."""
+        now, ages = self._clock(), dict[str, float]()
+        for (resource, _), heard in self._heard.items():
+            ages[resource] = max(ages.get(resource, 0.0), now - heard)
+        return ages
+
+    def trouble(self) -> str | None:
+        """What does not move; None on a standby, which watches nothing."""
+        silent = [
+            f"the watch of {resource} was silent for {age:.0f} s" for resource, age in self.ages().items() if age > WATCH_SILENCE
+        ]
+        return "; ".join([*silent, *filter(None, [self._stuck()])]) or None
