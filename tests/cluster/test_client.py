@@ -7,6 +7,7 @@ from kubernetes.aio import client, config
 
 from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Cluster, Conflict
+from controller.index import Index
 from controller.resources.identity import Owner
 from tests.kubernetes import Kubernetes
 from tests.unit.controller.factories import settings
@@ -20,7 +21,7 @@ PORTS = [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}]
 async def api(cluster: Kubernetes) -> AsyncIterator[Cluster]:
     configuration = client.Configuration()
     await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-    api = Cluster(client.ApiClient(configuration))
+    api = Cluster(client.ApiClient(configuration), Index())
     yield api
     await api.close()
     cluster.kubectl("delete", "service", NAME, "-n", NAMESPACE, "--ignore-not-found")
