@@ -209,7 +209,8 @@ class Cluster:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [audience]},
         }
-        status = _present(await self._request("POST", "TokenReview", body=body)).get("status") or {}
+        answer = await self._request("POST", "TokenReview", body=body) or {}
+        status = answer.get("status") or {}
         if not status.get("authenticated") or audience not in (status.get("audiences") or []):
             return None
         user: str = status["user"]["username"]

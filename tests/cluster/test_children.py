@@ -12,6 +12,7 @@ from controller.api import ModelDeploymentSpec
 from controller.children import Children
 from controller.cluster import Cluster
 from controller.errors import Stalling
+from controller.index import Index
 from controller.resources.identity import Owner, metadata, selector
 from tests.kubernetes import CommandFailedError, Kubernetes
 from tests.unit.controller.factories import settings
@@ -113,7 +114,7 @@ def definitions(cluster: Kubernetes) -> Iterator[None]:
 async def team(cluster: Kubernetes, definitions: None) -> AsyncIterator[Team]:
     configuration = client.Configuration()
     await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-    api = Cluster(client.ApiClient(configuration))
+    api = Cluster(client.ApiClient(configuration), Index())
     cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
     cluster.kubectl("create", "namespace", NAMESPACE)
     # The garbage collection removes what belongs to nobody, so the owner is there; an operator that runs here leaves it alone.
