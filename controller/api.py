@@ -245,7 +245,7 @@ class ServingModel(_Status):
         description="What each pod proved before it became ready: Answered (the recorded example, with the recorded"
         " answer), Executed (the example, no answer recorded), Loaded (no example recorded)."
     )
-    rollout: int = Field(default=0, description="Number of the rollout that brought it.")
+    rollout: int = Field(default=0, description="Number of its rollout, once that was complete.")
     since: datetime = Field(description="Since when it has been serving alone.")
 
 

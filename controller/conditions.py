@@ -209,6 +209,7 @@ def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:
         and pods is not None
         and pods.available > 0
         and is_of(serving, live)
+        and serving.rollout == live.number
         and all(rollout.number == live.number for rollout in outcome.answering)
         and pods.updated == pods.total
     )

@@ -59,7 +59,7 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
         return Progress()
     pods = workload(live.deployment)
     answers = frozenset(each.number for each in answering(live.replica_sets))
-    served = serving is not None and (serving.rollout or current.number) == current.number and is_of(serving, current)
+    served = serving is not None and serving.rollout == current.number and is_of(serving, current)
     return Progress(
         completed=pods.complete or served or answers == {current.number},
         failure=certain_failure(pods, live.trouble, current, now),

@@ -167,11 +167,13 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         image=answers.image,
         runtime=answers.runtime,
         verified=model.verified,
-        rollout=answers.number,
+        rollout=answers.number if pods.complete else 0,
         since=outcome.now,
     )
     same = before.serving is not None and is_of(before.serving, answers)
-    return new.model_copy(update={"since": before.serving.since}) if same and before.serving else new
+    if not same or before.serving is None:
+        return new
+    return new.model_copy(update={"since": before.serving.since, "rollout": new.rollout or before.serving.rollout})
 
 
 def _still_answering(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | None:

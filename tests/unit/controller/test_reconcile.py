@@ -397,3 +397,20 @@ async def test_a_deleted_resource_is_no_longer_followed(world: World) -> None:
     del world.cluster.objects["ModelDeployment", *KEY]
     assert await world.reconciler.reconcile(KEY) is None
     assert KEY not in world.reconciler.followed
+
+
+async def test_ready_waits_for_all_pods_of_the_first_rollout(world: World) -> None:
+    """One pod of two is there and answers: the Deployment controller has not made the other yet."""
+    world.cluster.put("ModelDeployment", resource())
+    await world.reconciler.reconcile(KEY)
+    world.cluster.roll()
+    (replica_set,) = world.cluster.replica_sets("fraud")
+    replica_set["status"] = {"readyReplicas": 1}
+    world.deployment["status"] |= {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+    for _ in range(2):
+        await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready") == ("False", "RollingOut")
+        assert world.condition("Available")[0] == "True"
+    world.cluster.roll()
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
