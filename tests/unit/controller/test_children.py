@@ -235,8 +235,8 @@ async def test_what_needs_a_person_is_told_first(team: Team) -> None:
 
 
 def test_what_is_empty_is_left_out_by_the_api_server_and_not_written_for_ever() -> None:
-    peer = {"namespaceSelector": {}, "podSelector": {"matchLabels": {}}}
-    live = {"namespaceSelector": {}, "podSelector": {}}
+    peer: dict[str, Any] = {"namespaceSelector": {}, "podSelector": {"matchLabels": {}}}
+    live: dict[str, Any] = {"namespaceSelector": {}, "podSelector": {}}
     assert covers(live, peer)
     assert not covers(live, {**peer, "podSelector": {"matchLabels": {"app": "a"}}})
     assert not covers(live, {**peer, "ipBlock": {"cidr": "::/0"}})
