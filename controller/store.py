@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -65,7 +66,8 @@ class Store(Directory):
         self._free = free
 
     def forget_refusals(self, seconds: float) -> None:
-        """Forget why versions were refused that nobody asked for within `seconds`."""
+        """Forget why versions were refused, or could not be pulled, that nobody asked for within `seconds`."""
+        self._pulls = {identity: task for identity, task in self._pulls.items() if not task.done()}
         before = time.monotonic() - seconds
         self._refused = {identity: known for identity, known in self._refused.items() if known[1] >= before}
 
@@ -85,11 +87,17 @@ class Store(Directory):
         task = self._pulls.get(version.identity)
         if task is None:
             task = self._pulls[version.identity] = asyncio.create_task(self._pull_counted(version, source))
-            task.add_done_callback(lambda _: self._pulls.pop(version.identity, None))
+            task.add_done_callback(partial(self._pulled, version.identity))
         done, _ = await asyncio.wait([task], timeout=PATIENCE_SECONDS)
         if not done:
             raise Waiting("Pulling", f"{version.name} version {version.version} is being copied from the registry", delay=2)
+        self._pulls.pop(version.identity, None)
         return task.result()
+
+    def _pulled(self, identity: str, task: asyncio.Task[str]) -> None:
+        """Why a pull failed while nobody waited for it is kept for who asks next; the rest is remembered elsewhere."""
+        if task.cancelled() or task.exception() is None or isinstance(task.exception(), Stalling):
+            self._pulls.pop(identity, None)
 
     async def _pull_counted(self, version: ModelVersion, source: Source) -> str:
         result = "failed"

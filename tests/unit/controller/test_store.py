@@ -67,6 +67,28 @@ async def test_many_callers_cost_one_pull(store: Store) -> None:
     assert registry.downloads == len(registry.versions["1"])
 
 
+async def test_why_a_pull_failed_that_nobody_waited_for_is_told_to_who_asks_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And then it is tried again: the registry may have mended."""
+    monkeypatch.setattr("controller.store.PATIENCE_SECONDS", 0.0)
+    away = asyncio.Event()
+
+    class Away(FakeRegistry):
+        async def files(self, version: ModelVersion) -> list[RemoteFile]:
+            await away.wait()
+            raise Waiting("RegistryUnavailable", "no answer")
+
+    with pytest.raises(Waiting, match="Pulling"):
+        await store.pull(version(), Away(1))
+    away.set()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()), return_exceptions=True)
+    with pytest.raises(Waiting, match="RegistryUnavailable"):
+        await store.pull(version(), FakeRegistry(1))
+    monkeypatch.undo()
+    assert store.has(await store.pull(version(), FakeRegistry(1)))
+
+
 async def test_a_failed_pull_leaves_nothing_visible(store: Store, tmp_path: Path) -> None:
     class Short(FakeRegistry):
         async def files(self, version: ModelVersion) -> list[RemoteFile]:
