@@ -11,6 +11,8 @@ from tests.kubernetes import Object, until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
+DEADLINE_SECONDS = 90  # what a pod takes to start on a busy machine, and then some
+
 
 def quota(pods: int) -> str:
     spec = {"hard": {"pods": str(pods)}}
@@ -37,7 +39,7 @@ def test_a_quota_that_forbids_the_surge_delays_a_rollout_and_loses_nothing(team:
     """Promises 4, 5 and 8: told while it lasts, taken back when its time is up, and tried again until there is room."""
     name = "tight"
     model = {"name": team.model, "version": int(shelf.first)}
-    team.apply(name, model=model, replicas=2, rollout={"progressDeadlineSeconds": 30})
+    team.apply(name, model=model, replicas=2, rollout={"progressDeadlineSeconds": DEADLINE_SECONDS})
     team.until_serving(shelf.first, name=name)
     with team.load(name) as load:
         team.kubectl("apply", "-f", "-", stdin=quota(pods=3))  # two, and the load's own
@@ -45,7 +47,7 @@ def test_a_quota_that_forbids_the_surge_delays_a_rollout_and_loses_nothing(team:
         team.ask_for(shelf.second, name)
         until("the quota to be named", lambda: team.ready(name) == ("False", "PodsNotCreated") or None, 60)
         assert "exceeded quota" in team.condition("Ready", name)["message"]
-        until("the rollout to be taken back", lambda: live_version(team, name) == shelf.first or None, 120)
+        until("the rollout to be taken back", lambda: live_version(team, name) == shelf.first or None, 2 * DEADLINE_SECONDS)
         assert team.status(name).get("quarantined", []) == []
         assert team.condition("Reconciling", name)["status"] == "True"
         team.kubectl("delete", "resourcequota", "few")
