@@ -8,7 +8,7 @@ longer fails the liveness probe, and a fresh process lists everything anew.
 import time
 from collections.abc import Callable
 
-WATCH_SILENCE = 180.0  # seconds: two bookmarks missed, and a new connection that did not help either
+WATCH_SILENCE = 240.0  # seconds: a silent connection was given up after 120 s, and the next one heard nothing either
 
 
 class Health:

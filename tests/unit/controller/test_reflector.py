@@ -145,7 +145,7 @@ def test_a_silent_watch_is_trouble_and_a_standby_has_none() -> None:
     health.heard("Service", "a")
     now = WATCH_SILENCE + 2
     assert health.ages() == {"Service": WATCH_SILENCE + 2}, "the quietest of them counts"
-    assert health.trouble() == "the watch of Service was silent for 182 s"
+    assert health.trouble() == "the watch of Service was silent for 242 s"
     health.heard("Service", "b")
     assert health.trouble() is None
 
