@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
 from pydantic import ValidationError
 
@@ -274,9 +275,8 @@ class Reconciler:
         """The one exit: status where it differs, and events for what changed."""
         after = status.next_status(outcome, resource.before)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if written == resource.body.get("status"):
+        if written == resource.body.get("status") or not await self._written(resource.body, written):
             return
-        await self._cluster.replace_status("ModelDeployment", {**resource.body, "status": written})
         for told in status.announcements(outcome, resource.before, after):
             level = logging.WARNING if told.kind == "Warning" else logging.INFO
             log.log(level, told.reason, extra={"resource": str(outcome.owner), "told": told.message})
@@ -289,7 +289,17 @@ class Reconciler:
         after = status.unsupported(before, int(body["metadata"]["generation"]), self._now(), message)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
         if written != body.get("status"):
-            await self._cluster.replace_status("ModelDeployment", {**body, "status": written})
+            await self._written(body, written)
+
+    async def _written(self, body: Object, status: Object) -> bool:
+        """Write the status; false where the resource was deleted meanwhile, of which there is nothing to tell."""
+        try:
+            await self._cluster.replace_status("ModelDeployment", {**body, "status": status})
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return False
+        return True
 
 
 def _blocked(error: ReconcileError | ApiError) -> ReconcileError:

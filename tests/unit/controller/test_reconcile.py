@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -414,3 +415,21 @@ async def test_ready_waits_for_all_pods_of_the_first_rollout(world: World) -> No
     world.cluster.roll()
     await world.settle()
     assert world.condition("Ready") == ("True", "Serving")
+
+
+async def test_a_resource_that_is_deleted_while_it_is_looked_at_is_no_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deployed(world)
+    world.cluster.edit("ModelDeployment", "fraud", replicas=3)
+    scale = world.cluster.scale
+
+    async def scale_as_it_goes(*arguments: Any) -> None:
+        await scale(*arguments)
+        del world.cluster.objects["ModelDeployment", *KEY]
+
+    monkeypatch.setattr(world.cluster, "scale", scale_as_it_goes)
+    before = len(world.cluster.events)
+    await world.reconciler.reconcile(KEY)
+    assert ("ModelDeployment", *KEY) not in world.cluster.objects
+    assert len(world.cluster.events) == before
