@@ -10,7 +10,7 @@ from kubernetes.aio import client, config
 
 from controller.api import ModelDeploymentSpec
 from controller.children import Children
-from controller.cluster import Cluster
+from controller.cluster import Cluster, Conflict
 from controller.errors import Stalling
 from controller.index import Index
 from controller.resources.identity import Owner, metadata, selector
@@ -83,8 +83,15 @@ class Team:
         self.children = Children(api, settings())
 
     async def bring(self, **spec: Any) -> None:
-        deployment = await self.api.get("Deployment", NAMESPACE, NAME)
-        await self.children.bring(self.owner, ModelDeploymentSpec.model_validate({"model": MODEL, **spec}), deployment)
+        """One reconcile of the children: begun anew, as the queue does it, when the Deployment's controller wrote in between."""
+        while True:
+            deployment = await self.api.get("Deployment", NAMESPACE, NAME)
+            try:
+                return await self.children.bring(
+                    self.owner, ModelDeploymentSpec.model_validate({"model": MODEL, **spec}), deployment
+                )
+            except Conflict:
+                continue
 
     def child(self, kind: str) -> dict[str, Any] | None:
         return self.cluster.get(kind, NAME, NAMESPACE)
