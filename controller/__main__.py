@@ -11,14 +11,14 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aiohttp import ClientError, web
+from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller import logs, metrics
 from controller.api import ModelReference
 from controller.catalogue import Catalogue, Runtime
 from controller.children import Children
-from controller.cluster import ApiError, Cluster, plural_of
+from controller.cluster import Cluster, plural_of
 from controller.health import Health
 from controller.index import Index
 from controller.lease import Lease, LostLeadershipError
@@ -62,9 +62,9 @@ async def run(settings: Settings) -> None:
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
     store.forget_unfinished()
     lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
-    children = Children(cluster, settings)
+    children = Children(cluster, index, settings)
     pods = _pod_settings(settings)
-    reconciler = Reconciler(cluster, registry, store, children, pods, settings.default_rollout, settings.server_update)
+    reconciler = Reconciler(cluster, index, registry, store, children, pods, settings.default_rollout, settings.server_update)
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
     health.ask(queue.stuck)
     metrics.queue_depth.set_function(lambda: queue.depth)
@@ -73,7 +73,7 @@ async def run(settings: Settings) -> None:
     try:
         await _until_first_ends(
             Mirror(cluster, registry, store, settings.watch_namespaces, settings.store_keep_unused_seconds).run(),
-            _lead(settings, cluster, index, health, lease, reconciler, children, registry, queue),
+            _lead(settings, cluster, index, health, lease, reconciler, registry, queue),
             _stop_signal(),
         )
     finally:
@@ -106,7 +106,6 @@ async def _lead(
     health: Health,
     lease: Lease,
     reconciler: Reconciler,
-    children: Children,
     registry: Registry,
     queue: WorkQueue[Key],
 ) -> None:
@@ -117,7 +116,6 @@ async def _lead(
         lease.keep(),
         queue.run(),
         _poll(settings, reconciler, registry, queue),
-        _look_for_kinds(children, reconciler, queue),
         watch(cluster, index, queue, health, settings.watch_namespaces),
     )
 
@@ -139,19 +137,6 @@ async def _poll(settings: Settings, reconciler: Reconciler, registry: Registry, 
         for reference in await registry.poll(followed):
             for key in followed[reference]:
                 queue.add(key)
-
-
-async def _look_for_kinds(children: Children, reconciler: Reconciler, queue: WorkQueue[Key]) -> None:
-    """Have every resource reconciled when the cluster learns a kind that children are of, such as ServiceMonitor."""
-    while True:
-        await asyncio.sleep(DEFINITION_SECONDS)
-        try:
-            appeared = await children.wanted_anew()
-        except (ApiError, ClientError, TimeoutError, OSError) as error:
-            log.warning("KindsNotRead", extra={"error": str(error) or type(error).__name__})
-            continue
-        for key in reconciler.followed if appeared else ():
-            queue.add(key)
 
 
 async def _until_first_ends(*parts: Coroutine[Any, Any, None]) -> None:

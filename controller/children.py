@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 import json
-import time
-from collections.abc import Callable
+import logging
+from http import HTTPStatus
 
 from controller.api import GROUP, ModelDeploymentSpec
-from controller.cluster import AlreadyExists, ApiError
+from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.errors import ReconcileError, Stalling
-from controller.ports import Cluster, Object
+from controller.ports import Cluster, Object, Seen
 from controller.resources.autoscaler import autoscaler
 from controller.resources.disruption_budget import disruption_budget
 from controller.resources.identity import Owner, owned
@@ -18,16 +18,22 @@ from controller.resources.service import service
 from controller.resources.service_monitor import service_monitor
 from controller.settings import Settings
 
+log = logging.getLogger(__name__)
+
 # On a child: what was written last, so that what the spec no longer says can be told from what others have added.
 APPLIED = f"{GROUP}/applied"
-DEFINITION_SECONDS = 60.0
 
 
 class Children:
-    """Everything that a ModelDeployment owns besides its Deployment's template."""
+    """Everything that a ModelDeployment owns besides its Deployment's template.
 
-    def __init__(self, cluster: Cluster, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    Looked up in what the watches have seen, so that a look costs no request. Where a write shows that this is not what is
+    there any more, it is looked up afresh.
+    """
+
+    def __init__(self, cluster: Cluster, seen: Seen, settings: Settings) -> None:
         self._cluster = cluster
+        self._seen = seen
         self._defaults = settings.default_children
         self._network = NetworkSurroundings(
             by_default=self._defaults.network_policy.enabled,
@@ -37,19 +43,12 @@ class Children:
             store_port=settings.store_port,
         )
         self._deadline = settings.default_rollout.progress_deadline_seconds
-        self._monitors = Defined(cluster, "ServiceMonitor", clock)
 
     async def bring(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
         """Bring the children to what `spec` wants, side by side: one that cannot be brought keeps no other from it.
 
         Raises what is wrong with one of them, first what needs a person (NameConflict).
         """
-        monitor = service_monitor(
-            owner,
-            spec,
-            by_default=self._defaults.service_monitor.enabled,
-            labels=self._defaults.service_monitor.labels,
-        )
         parts = [
             self.bring_one("Service", owner, service(owner, spec)),
             self._bring_number(owner, spec, deployment),
@@ -59,36 +58,60 @@ class Children:
                 disruption_budget(owner, spec, by_default=self._defaults.disruption_budget.enabled),
             ),
             self.bring_one("NetworkPolicy", owner, network_policy(owner, spec, self._network)),
+            self._bring_monitor(owner, spec),
         ]
-        if await self._monitors.there():
-            parts.append(self.bring_one("ServiceMonitor", owner, monitor))
         found = await asyncio.gather(*parts, return_exceptions=True)
         errors = sorted((each for each in found if isinstance(each, BaseException)), key=_urgency)
         if errors:
             raise errors[0]
 
-    async def wanted_anew(self) -> bool:
-        """Whether the cluster has learned a kind that children are of: those of every resource are to be looked at."""
-        return await self._monitors.appeared()
-
     async def bring_one(self, kind: str, owner: Owner, wanted: Object | None) -> bool:
         """Bring one child to what is wanted; None: away with it, if it is ours. Whether it was made just now."""
-        live = await self._cluster.get(kind, owner.namespace, owner.name)
+        live = await self._look(kind, owner)
+        try:
+            return await self._bring_to(kind, owner, live, wanted)
+        except (AlreadyExists, Conflict):  # the watch has yet to tell, or never does: somebody else's is not seen
+            live = await self._cluster.get(kind, owner.namespace, owner.name)
+            return await self._bring_to(kind, owner, live, wanted)
+
+    async def _look(self, kind: str, owner: Owner) -> Object | None:
+        """The child as it was last seen. What is to be called somebody else's is read afresh."""
+        live = self._seen.get(kind, owner.namespace, owner.name)
+        if self._seen.complete(kind) and (live is None or owned(live, owner.uid)):
+            return live
+        return await self._cluster.get(kind, owner.namespace, owner.name)
+
+    async def _bring_to(self, kind: str, owner: Owner, live: Object | None, wanted: Object | None) -> bool:
+        """Make of `live` what is wanted. Every write holds only while `live` is what is there."""
         if wanted is None:
             if live is not None and owned(live, owner.uid):
                 await self._cluster.delete(kind, live)
             return False
         if live is None:
-            try:
-                await self._cluster.create(kind, marked(wanted))
-                return True
-            except AlreadyExists:
-                live = await self._cluster.get(kind, owner.namespace, owner.name)
-        if live is None or not owned(live, owner.uid):
+            await self._cluster.create(kind, marked(wanted))
+            return True
+        if not owned(live, owner.uid):
             raise name_conflict(kind, owner)
         if operations := difference(live, wanted):
             await self._cluster.patch(kind, live, operations)
         return False
+
+    async def _bring_monitor(self, owner: Owner, spec: ModelDeploymentSpec) -> None:
+        """The ServiceMonitor, on a cluster that knows them. The watch tells when it comes to know them."""
+        if self._seen.absent("ServiceMonitor"):
+            return
+        defaults = self._defaults.service_monitor
+        try:
+            await self.bring_one(
+                "ServiceMonitor",
+                owner,
+                service_monitor(owner, spec, by_default=defaults.enabled, labels=defaults.labels),
+            )
+        except ApiError as error:
+            # While a definition is being removed, its kind is refused in these ways. That is no trouble of the model's.
+            if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+                raise
+            log.info("KindRefused", extra={"resource": str(owner), "error": str(error)})
 
     async def _bring_number(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
         """The autoscaler, and the Deployment's fields outside of its template that the spec names."""
@@ -125,31 +148,6 @@ class Children:
                     f"spec.replicas asks for {replicas} pods, and the HorizontalPodAutoscaler {name} chooses a number of its own;"
                     f" remove spec.replicas to leave it to {name}, or remove {name}",
                 )
-
-
-class Defined:
-    """Whether the cluster knows a kind that a CustomResourceDefinition brings, asked at most once a minute."""
-
-    def __init__(self, cluster: Cluster, kind: str, clock: Callable[[], float]) -> None:
-        self._cluster = cluster
-        self._kind = kind
-        self._clock = clock
-        self._there: bool | None = None
-        self._news = False
-        self._asked = float("-inf")
-
-    async def there(self) -> bool:
-        if self._clock() - self._asked >= DEFINITION_SECONDS:
-            self._asked = self._clock()
-            before, self._there = self._there, await self._cluster.defines(self._kind)
-            self._news = self._news or (before is False and self._there)
-        return bool(self._there)
-
-    async def appeared(self) -> bool:
-        """Whether the kind has come since this was asked last."""
-        await self.there()
-        news, self._news = self._news, False
-        return news
 
 
 def marked(wanted: Object) -> Object:

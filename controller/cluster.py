@@ -154,12 +154,15 @@ class Cluster:
         return self._written(kind, await self._request("PUT", kind, *path, query=_WRITE, body=body))
 
     async def patch(self, kind: str, live: Object, operations: Sequence[Object]) -> Object:
-        """One JSON patch that raises Conflict unless `live` is still what is there."""
+        """One JSON patch that raises Conflict unless `live` is still what is there, or where it is gone."""
         metadata = live["metadata"]
         # Not a `test` operation: when that fails, the API server's answer cannot be told from that to a bad request.
         unchanged = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
         path = (metadata["namespace"], metadata["name"])
-        answer = await self._request("PATCH", kind, *path, query=_WRITE, body=[unchanged, *operations], media=JSON_PATCH)
+        body = [unchanged, *operations]
+        answer = await self._request("PATCH", kind, *path, query=_WRITE, body=body, media=JSON_PATCH, absent_ok=True)
+        if answer is None:
+            raise Conflict(404, "NotFound", f"{kind} {metadata['name']} is gone")
         return self._written(kind, answer)
 
     async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
@@ -168,9 +171,10 @@ class Cluster:
         await self._request("PATCH", kind, namespace, f"{name}/scale", query=_WRITE, body=body, media=MERGE_PATCH)
 
     async def delete(self, kind: str, live: Object) -> None:
-        """Delete exactly this object; one that is gone already is fine."""
+        """Delete exactly this state of this object, or raise Conflict; one that is gone already is fine."""
         metadata = live["metadata"]
-        body = {"preconditions": {"uid": metadata["uid"]}, "propagationPolicy": "Background"}
+        unchanged = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {"preconditions": unchanged, "propagationPolicy": "Background"}
         await self._request("DELETE", kind, metadata["namespace"], metadata["name"], body=body, absent_ok=True)
         self._index.remove(kind, live)
 

@@ -145,13 +145,15 @@ def telling(kind: str, body: Object | None) -> object:
 
 
 def _trouble(pod: Object) -> Iterator[object]:
+    """At least whatever `controller.workload.fault` finds in a pod: one without trouble is not read."""
     status = pod.get("status") or {}
     if status.get("phase") == "Failed":
         yield "Failed", status.get("reason")
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         state = container.get("state") or {}
         waiting = (state.get("waiting") or {}).get("reason")
-        ended = (state.get("terminated") or {}).get("exitCode") or None
+        last = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+        ended = last.get("exitCode") or (last.get("reason") == "OOMKilled")
         restarts = container.get("restartCount", 0)
         if waiting not in _ON_ITS_WAY or ended or restarts:
             yield container["name"], waiting, ended, restarts

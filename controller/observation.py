@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.conditions import is_of
-from controller.ports import Cluster, Object
+from controller.index import telling
+from controller.ports import Cluster, Object, Seen
 from controller.resource import Resource
 from controller.resources import deployment as deployments
 from controller.resources.identity import Owner, owned, selector
@@ -36,8 +37,11 @@ class Live:
         return tuple(known for each in self.replica_sets if (known := deployments.read_rollout(each)) is not None)
 
 
-async def observe(cluster: Cluster, owner: Owner) -> Live:
-    """What is there of a ModelDeployment's rollouts: fresh reads, never from a cache."""
+async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
+    """What is there of a ModelDeployment's rollouts: fresh reads, never from a cache.
+
+    What was seen only says whether the pods are worth a read.
+    """
     deployment = await cluster.get("Deployment", owner.namespace, owner.name)
     if deployment is not None and not owned(deployment, owner.uid):
         return Live(name_taken=True)
@@ -45,9 +49,9 @@ async def observe(cluster: Cluster, owner: Owner) -> Live:
     if deployment is None:
         return Live(replica_sets=tuple(replica_sets))
     replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
-    current = deployments.read_rollout(deployment)
+    current, pods = deployments.read_rollout(deployment), workload(deployment)
     trouble = None
-    if current is not None and not workload(deployment).complete:
+    if current is not None and not pods.complete and (pods.deadline_exceeded or _may_be_in_trouble(seen, owner)):
         trouble = fault(await cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
     return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=trouble)
 
@@ -67,6 +71,12 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
         paused=bool(live.deployment["spec"].get("paused")),
         edited=deployments.edited(live.deployment, live.replica_sets),
     )
+
+
+def _may_be_in_trouble(seen: Seen, owner: Owner) -> bool:
+    """Whether a pod was seen in trouble. The watch tells when one gets into it, so the others need not be read."""
+    pods = seen.of_owner("Pod", (owner.namespace, owner.name))
+    return not seen.complete("Pod") or any(telling("Pod", pod) is not None for pod in pods)
 
 
 def _label_selector(owner: Owner) -> str:

@@ -19,7 +19,7 @@ from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.conditions import Outcome
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.observation import Live, observe, progress
-from controller.ports import Cluster, Object, Registry
+from controller.ports import Cluster, Object, Registry, Seen
 from controller.resolution import Resolution, Resolver
 from controller.resource import Resource, read_resource, read_status
 from controller.resources import deployment as deployments
@@ -61,6 +61,7 @@ class Reconciler:
     def __init__(
         self,
         cluster: Cluster,
+        seen: Seen,
         registry: Registry,
         store: Store,
         children: Children,
@@ -70,6 +71,7 @@ class Reconciler:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._cluster = cluster
+        self._seen = seen
         self._resolver = Resolver(registry, store, pods)
         self._pods = pods
         self._rollouts = rollouts
@@ -99,7 +101,7 @@ class Reconciler:
         self.followed[key] = resource.spec.model
 
         found = await self._resolver.resolve(resource)  # first: it may take a while, and what is live is to be fresh
-        live = await observe(self._cluster, resource.owner)
+        live = await observe(self._cluster, self._seen, resource.owner)
         resolution = self._resolver.from_memory(resource, live.remembered, found)
         observed = self._observed(key, resource, live, resolution)
         decision = rollout.decide(observed)
@@ -128,7 +130,7 @@ class Reconciler:
 
     async def _only_tell(self, resource: Resource) -> None:
         """A person wants nothing to be touched: look, and say so."""
-        live = await observe(self._cluster, resource.owner)
+        live = await observe(self._cluster, self._seen, resource.owner)
         current = live.rollout
         decision = Decision(kind=Kind.KEEP, model=current.model if current else None, pause=Pause.DISABLED)
         await self._tell(resource, _outcome(resource, live, Resolution(), decision, None, self._now()))

@@ -76,11 +76,12 @@ DEFINITION = {
 class Team:
     """A namespace with a Deployment that no pod comes from, and the children's part of the operator."""
 
-    def __init__(self, cluster: Kubernetes, api: Cluster, owner: Owner) -> None:
+    def __init__(self, cluster: Kubernetes, api: Cluster, index: Index, owner: Owner) -> None:
         self.cluster = cluster
         self.api = api
+        self.index = index
         self.owner = owner
-        self.children = Children(api, settings())
+        self.children = Children(api, index, settings())
 
     async def bring(self, **spec: Any) -> None:
         """One reconcile of the children: begun anew, as the queue does it, when the Deployment's controller wrote in between."""
@@ -121,7 +122,8 @@ def definitions(cluster: Kubernetes) -> Iterator[None]:
 async def team(cluster: Kubernetes, definitions: None) -> AsyncIterator[Team]:
     configuration = client.Configuration()
     await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-    api = Cluster(client.ApiClient(configuration), Index())
+    index = Index()
+    api = Cluster(client.ApiClient(configuration), index)
     cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
     cluster.kubectl("create", "namespace", NAMESPACE)
     # The garbage collection removes what belongs to nobody, so the owner is there; an operator that runs here leaves it alone.
@@ -136,7 +138,7 @@ async def team(cluster: Kubernetes, definitions: None) -> AsyncIterator[Team]:
     assert found is not None
     owner = Owner(namespace=NAMESPACE, name=NAME, uid=found["metadata"]["uid"])
     await api.create("Deployment", _deployment(owner))
-    yield Team(cluster, api, owner)
+    yield Team(cluster, api, index, owner)
     await api.close()
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
@@ -157,6 +159,19 @@ async def test_what_was_brought_once_is_not_written_again(team: Team, spec: dict
     await team.bring(**spec)
     await team.bring(**spec)
     assert team.versions() == before
+
+
+async def test_what_the_operator_wrote_is_seen_without_being_read(team: Team) -> None:
+    """As after the first lists, with watches that have not told of anything yet."""
+    for kind in ("Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor"):
+        team.index.listed(kind, "", [], 0)
+    for spec in SPECS:
+        await team.bring(**spec)
+        before = team.versions()
+        await team.bring(**spec)
+        assert team.versions() == before
+    await team.bring()
+    assert team.child("hpa") is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -48,6 +48,24 @@ async def test_a_write_to_an_object_that_was_made_anew_is_a_conflict(api: Cluste
         await api.patch("Service", stale, [{"op": "add", "path": "/metadata/labels", "value": {"c": "d"}}])
 
 
+async def test_a_write_to_an_object_that_is_gone_is_a_conflict(api: Cluster) -> None:
+    stale = await api.create("Service", service())
+    await api.delete("Service", stale)
+    with pytest.raises(Conflict):
+        await api.patch("Service", stale, [{"op": "add", "path": "/metadata/labels", "value": {"c": "d"}}])
+    await api.delete("Service", stale)
+
+
+async def test_only_what_was_looked_at_is_deleted(api: Cluster) -> None:
+    stale = await api.create("Service", service())
+    live = await api.patch("Service", stale, [{"op": "add", "path": "/metadata/labels", "value": {"c": "d"}}])
+    with pytest.raises(Conflict):
+        await api.delete("Service", stale)
+    assert await api.get("Service", NAMESPACE, NAME) is not None
+    await api.delete("Service", live)
+    assert await api.get("Service", NAMESPACE, NAME) is None
+
+
 async def test_a_bad_request_is_no_conflict_whatever_it_is_called(api: Cluster) -> None:
     live = await api.create("Service", service())
     with pytest.raises(ApiError) as refusal:
@@ -74,7 +92,7 @@ async def test_what_is_not_there_is_none(api: Cluster) -> None:
 
 async def test_a_port_that_changes_takes_the_place_of_the_old_one(api: Cluster) -> None:
     live = await api.create("Service", service())
-    children = Children(api, settings())
+    children = Children(api, Index(), settings())
     owner = Owner(namespace=NAMESPACE, name=NAME, uid=live["metadata"]["uid"])
     own = {"controller": True, "uid": owner.uid, "apiVersion": "v1", "kind": "Service", "name": NAME}
     await api.patch("Service", live, [{"op": "add", "path": "/metadata/ownerReferences", "value": [own]}])

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controller.api import MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from controller.cluster import AlreadyExists, ApiError, Conflict
+from controller.index import trimmed
 from controller.resources.deployment import REVISION
 
 Object = dict[str, Any]
@@ -24,6 +26,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
         self.writes: list[tuple[str, str, str]] = []  # verb, kind, name
+        self.reads: list[tuple[str, str]] = []  # verb, kind
         self.events: list[tuple[str, str, str]] = []  # type, reason, message
         self.broken_patch = ""  # kind whose next patch does not arrive
         self.refused: dict[str, ApiError] = {}  # kinds that a quota or a policy does not let in
@@ -32,9 +35,11 @@ class FakeCluster:
 
     # --- what the controller calls ------------------------------------------------------------------------------------
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        self.reads.append(("get", kind))
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     async def list(self, kind: str, namespace: str = "", selector: str = "") -> Objects:
+        self.reads.append(("list", kind))
         wanted = dict(part.split("=", 1) for part in selector.split(",") if part)
         return [
             copy.deepcopy(body)
@@ -48,14 +53,14 @@ class FakeCluster:
         for body in await self.list(kind, namespace, selector):
             yield body
 
-    async def defines(self, kind: str) -> bool:
-        return kind not in self.undefined
-
     async def create(self, kind: str, body: Object) -> Object:
         if kind in self.refused:
             raise self.refused[kind]
+        if kind in self.undefined:
+            raise ApiError(404, "NotFound", "the server could not find the requested resource")
+        made = self.put(kind, body)
         self.writes.append(("create", kind, body["metadata"]["name"]))
-        return self.put(kind, body)
+        return made
 
     async def replace_status(self, kind: str, body: Object) -> Object:
         live = self._live(kind, body)
@@ -69,9 +74,7 @@ class FakeCluster:
         if self.broken_patch == kind:
             self.broken_patch = ""
             raise ConnectionError("the API server is gone")
-        current = self._live(kind, live)
-        if current["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
-            raise Conflict(409, "Conflict", "somebody wrote first")
+        current = self._unchanged(kind, live)
         self.writes.append(("patch", kind, live["metadata"]["name"]))
         before = copy.deepcopy(current["spec"])
         for operation in operations:
@@ -89,8 +92,11 @@ class FakeCluster:
         self._stamp(live, generation=True)
 
     async def delete(self, kind: str, live: Object) -> None:
-        self.writes.append(("delete", kind, live["metadata"]["name"]))
-        del self.objects[kind, live["metadata"]["namespace"], live["metadata"]["name"]]
+        place = (kind, live["metadata"]["namespace"], live["metadata"]["name"])
+        if place in self.objects:
+            self._unchanged(kind, live)
+            self.writes.append(("delete", kind, live["metadata"]["name"]))
+            del self.objects[place]
 
     async def announce(self, about: Object, kind: str, reason: str, message: str) -> None:
         self.events.append((kind, reason, message))
@@ -201,6 +207,15 @@ class FakeCluster:
         except KeyError:
             raise ApiError(404, "NotFound", metadata["name"]) from None
 
+    def _unchanged(self, kind: str, seen: Object) -> Object:
+        metadata = seen["metadata"]
+        live = self.objects.get((kind, metadata["namespace"], metadata["name"]))
+        if live is None:
+            raise Conflict(404, "NotFound", f"{metadata['name']} is gone")
+        if live["metadata"]["resourceVersion"] != metadata["resourceVersion"]:
+            raise Conflict(409, "Conflict", "somebody wrote first")
+        return live
+
     def _stamp(self, body: Object, *, generation: bool = False) -> Object:
         metadata = body["metadata"]
         metadata["resourceVersion"] = str(next(self._numbers))
@@ -212,3 +227,31 @@ def _template(replica_set: Object) -> Object:
     template: Object = copy.deepcopy(replica_set["spec"]["template"])
     del template["metadata"]["labels"][HASH_LABEL]
     return template
+
+
+class Watches:
+    """What watches that are never late have seen of a cluster: the objects that carry our labels."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        return next((body for body in self._ours(kind, namespace) if body["metadata"]["name"] == name), None)
+
+    def of_owner(self, kind: str, owner: tuple[str, str]) -> Objects:
+        return [body for body in self._ours(kind, owner[0]) if body["metadata"]["labels"][NAME_LABEL] == owner[1]]
+
+    def complete(self, kind: str) -> bool:
+        return not self.absent(kind)
+
+    def absent(self, kind: str) -> bool:
+        return kind in self._cluster.undefined
+
+    def _ours(self, kind: str, namespace: str) -> Objects:
+        return [
+            copy.deepcopy(trimmed(kind, body))
+            for (its_kind, its_namespace, _), body in self._cluster.objects.items()
+            if (its_kind, its_namespace) == (kind, namespace)
+            and {NAME_LABEL, MANAGED_BY_LABEL} <= (labels := body["metadata"].get("labels") or {}).keys()
+            and labels[MANAGED_BY_LABEL] == MANAGED_BY
+        ]

@@ -1,5 +1,6 @@
 """The children beside the Deployment: what counts as drift, what is taken back, and whose things are left alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ from controller.api import ModelDeploymentSpec
 from controller.children import APPLIED, Children, covers
 from controller.cluster import ApiError
 from controller.errors import Stalling
+from controller.index import Index
 from controller.resource import read_resource
 from controller.resources.identity import Owner
 from controller.resources.network_policy import NetworkSurroundings, network_policy
 from tests.unit.controller.factories import resource, settings
-from tests.unit.controller.fake_cluster import FakeCluster
+from tests.unit.controller.fake_cluster import FakeCluster, Watches
 
 KEY = ("team", "fraud")
 OWNER = Owner(namespace="team", name="fraud", uid="u")
@@ -49,21 +51,12 @@ def test_drifted(live: object) -> None:
     assert not covers(live, WANTED)
 
 
-class Time:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Team:
     """A cluster with a Deployment of ours, and what brings the other children."""
 
     def __init__(self) -> None:
         self.cluster = FakeCluster()
-        self.time = Time()
-        self.children = Children(self.cluster, settings(), self.time)
+        self.children = Children(self.cluster, Watches(self.cluster), settings())
         metadata = {"name": "fraud", "namespace": "team", "ownerReferences": [{"uid": "u", "controller": True}]}
         self.cluster.put("Deployment", {"metadata": metadata, "spec": {"replicas": 3, "progressDeadlineSeconds": 300}})
 
@@ -156,20 +149,162 @@ async def test_a_part_of_an_autoscaler_that_the_spec_no_longer_says_is_taken_bac
     assert team.child("HorizontalPodAutoscaler")["spec"]["behavior"] == {"scaleUp": behavior["scaleUp"]}
 
 
-async def test_monitors_come_when_their_definition_does_and_it_is_asked_for_once_a_minute(team: Team) -> None:
+async def test_monitors_come_when_their_definition_does(team: Team) -> None:
     team.cluster.undefined.add("ServiceMonitor")
     await team.bring()
     assert "ServiceMonitor" not in team.there()
+    assert ("get", "ServiceMonitor") not in team.cluster.reads
     team.cluster.undefined.clear()
-    team.time.now += 59
-    await team.bring()
-    assert "ServiceMonitor" not in team.there()
-    assert not await team.children.wanted_anew()
-    team.time.now += 1
     await team.bring()
     assert "ServiceMonitor" in team.there()
-    assert await team.children.wanted_anew(), "the others of the team have none yet"
-    assert not await team.children.wanted_anew()
+
+
+class Late(Team):
+    """The watches stand still: what is seen is what was fed to them, and our own writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index = Index()
+        self.children = Children(Indexing(self.cluster, self.index), self.index, settings())
+
+    def list_everything(self) -> None:
+        for kind in KINDS:
+            found = [body for (its_kind, *_), body in self.cluster.objects.items() if its_kind == kind]
+            for body in found:
+                self.index.put(kind, body)
+            self.index.listed(kind, "", [(body["metadata"]["namespace"], body["metadata"]["name"]) for body in found], 1000)
+
+    def touch(self, kind: str, **metadata: Any) -> None:
+        """Somebody writes to a child."""
+        live = self.child(kind)
+        live["metadata"] |= {**metadata, "resourceVersion": str(int(live["metadata"]["resourceVersion"]) + 500)}
+
+
+class Indexing(FakeCluster):
+    """A client that tells the index what it writes, as the real one does."""
+
+    def __init__(self, cluster: FakeCluster, index: Index) -> None:
+        self.__dict__ = cluster.__dict__
+        self._index = index
+
+    async def create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        made = await super().create(kind, body)
+        self._index.put(kind, made)
+        return made
+
+    async def patch(self, kind: str, live: dict[str, Any], operations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        made = await super().patch(kind, live, operations)
+        self._index.put(kind, made)
+        return made
+
+    async def delete(self, kind: str, live: dict[str, Any]) -> None:
+        await super().delete(kind, live)
+        self._index.remove(kind, live)
+
+
+CHANGED: dict[str, Any] = {
+    "service": {"port": 81},
+    "autoscaling": {"minReplicas": 3, "maxReplicas": 6},
+    "networkPolicy": {"ingressFrom": [{"podSelector": {}}]},
+    "monitoring": {"serviceMonitor": {"labels": {"release": "x"}}},
+}
+
+
+@pytest.fixture
+def late() -> Late:
+    return Late()
+
+
+async def test_a_look_at_children_costs_no_request_and_our_own_writes_are_seen(late: Late) -> None:
+    late.list_everything()
+    await late.bring(**SCALED)
+    assert late.there() == set(KINDS)
+    written = list(late.cluster.writes)
+    late.cluster.reads.clear()
+    await late.bring(**SCALED)
+    assert late.cluster.writes == written
+    assert late.cluster.reads == [("get", "Deployment")], "the test's own"
+    await late.bring(**CHANGED)
+    changed = [("patch", kind, "fraud") for kind in KINDS if kind != "PodDisruptionBudget"]
+    assert sorted(late.cluster.writes[len(written) :]) == sorted(changed)
+    await late.bring()
+    assert late.cluster.writes.count(("delete", "HorizontalPodAutoscaler", "fraud")) == 1
+    await late.bring(**SCALED)
+    assert late.cluster.writes.count(("create", "HorizontalPodAutoscaler", "fraud")) == 2
+
+
+async def test_before_all_was_listed_children_are_read_one_by_one(late: Late) -> None:
+    await late.bring(**SCALED)
+    late.children = Children(late.cluster, Index(), settings())
+    written = list(late.cluster.writes)
+    late.cluster.reads.clear()
+    await late.bring(**SCALED)
+    assert late.cluster.writes == written
+    assert {kind for verb, kind in late.cluster.reads if verb == "get"} >= set(KINDS)
+    await late.bring(disruptionBudget={"enabled": False})
+    assert late.there() == set(KINDS) - {"HorizontalPodAutoscaler", "PodDisruptionBudget"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_came_without_being_seen_is_not_made_twice(late: Late, kind: str) -> None:
+    await late.bring(**SCALED)
+    late.index = Index()
+    late.children = Children(Indexing(late.cluster, late.index), late.index, settings())
+    late.list_everything()
+    late.index.remove(kind, late.child(kind))
+    written = list(late.cluster.writes)
+    await late.bring(**SCALED)
+    assert late.cluster.writes == written
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "PodDisruptionBudget"])
+async def test_what_went_without_being_seen_comes_back_as_it_is_wanted_now(late: Late, kind: str) -> None:
+    late.list_everything()
+    await late.bring(**SCALED)
+    del late.cluster.objects[kind, *KEY]
+    await late.bring(**CHANGED)
+    assert late.there() == set(KINDS)
+    assert late.cluster.writes.count(("create", kind, "fraud")) == 2
+
+
+async def test_what_others_added_without_being_seen_stays(late: Late) -> None:
+    late.list_everything()
+    await late.bring()
+    late.touch("Service", annotations={**late.child("Service")["metadata"]["annotations"], "theirs": "1"})
+    await late.bring(service={"port": 81})
+    assert late.child("Service")["metadata"]["annotations"]["theirs"] == "1"
+    assert late.child("Service")["spec"]["ports"][0]["port"] == 81
+
+
+async def test_what_somebody_has_taken_over_without_being_seen_is_not_deleted(late: Late) -> None:
+    late.list_everything()
+    await late.bring()
+    late.touch("PodDisruptionBudget", ownerReferences=[])
+    await late.bring(disruptionBudget={"enabled": False})
+    assert "PodDisruptionBudget" in late.there()
+
+
+async def test_a_child_of_an_earlier_resource_of_the_name_that_is_gone_is_no_conflict(late: Late) -> None:
+    late.list_everything()
+    await late.bring()
+    late.index.put("Service", {**late.cluster.objects.pop(("Service", *KEY)), "metadata": late_metadata("another")})
+    await late.bring()
+    assert "Service" in late.there()
+
+
+def late_metadata(owner: str) -> dict[str, Any]:
+    references = [{"uid": owner, "controller": True}]
+    return {"name": "fraud", "namespace": "team", "uid": "old", "resourceVersion": "900", "ownerReferences": references}
+
+
+@pytest.mark.parametrize("status", [404, 405])
+async def test_a_definition_that_is_being_removed_is_no_trouble(team: Team, status: int) -> None:
+    team.cluster.refused["ServiceMonitor"] = ApiError(status, "", "is being removed")
+    await team.bring()
+    assert "ServiceMonitor" not in team.there()
+    team.cluster.refused["ServiceMonitor"] = ApiError(403, "Forbidden", "exceeded quota")
+    with pytest.raises(ApiError, match="exceeded quota"):
+        await team.bring()
 
 
 class TestReplicas:

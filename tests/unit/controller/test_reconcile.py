@@ -49,6 +49,25 @@ async def test_a_steady_state_writes_nothing(world: World) -> None:
     assert world.cluster.writes == before
 
 
+async def test_what_is_decided_from_is_read_afresh_and_nothing_else_is(world: World) -> None:
+    await deployed(world, autoscaling={"minReplicas": 2, "maxReplicas": 5})
+
+    async def reads() -> list[tuple[str, str]]:
+        world.cluster.reads.clear()
+        await world.reconciler.reconcile(KEY)
+        return world.cluster.reads
+
+    always = [("get", "ModelDeployment"), ("get", "Deployment"), ("list", "ReplicaSet")]
+    assert await reads() == always
+    world.cluster.roll(ready=False)
+    assert await reads() == always, "no pod was seen in trouble"
+    world.cluster.roll(ready=False, deadline_exceeded=True)
+    assert await reads() == [*always, ("list", "Pod")], "the watch may be late; what is said of a version is not"
+    world.cluster.roll(ready=False)
+    world.cluster.crash()
+    assert await reads() == [*always, ("list", "Pod")]
+
+
 async def test_an_alias_that_moves_is_followed_in_a_single_write(world: World) -> None:
     await deployed(world)
     world.registry.aliases["champion"] = "2"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from controller.index import telling
 from controller.resources.deployment import ROLLOUT
 from controller.workload import fault, workload
 from tests.unit.controller.factories import rollout
@@ -61,6 +62,7 @@ def test_what_the_model_did_comes_before_what_the_cluster_did() -> None:
     ("status", "reason", "by_model"),
     [
         (ended(137, reason="OOMKilled"), "OutOfMemory", True),
+        (ended(0, reason="OOMKilled"), "OutOfMemory", True),
         (ended(69, '{"reason": "StoreUnavailable", "message": "m"}'), "StoreUnavailable", False),
         (ended(1, "Traceback"), "PodCrashed", False),
         (waiting("ErrImagePull"), "ImagePullFailed", False),
@@ -72,6 +74,7 @@ def test_each_trouble_has_a_reason(status: dict[str, Any], reason: str, by_model
     found = fault([pod(**status)], LIVE)
     assert found is not None
     assert (found.reason, found.by_model) == (reason, by_model)
+    assert telling("Pod", pod(**status)) is not None, "the watch makes somebody look at it"
 
 
 @pytest.mark.parametrize(

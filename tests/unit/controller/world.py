@@ -10,7 +10,7 @@ from controller.reconcile import Reconciler
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
 from tests.unit.controller.factories import NOW, pod_settings, resource, settings
-from tests.unit.controller.fake_cluster import FakeCluster
+from tests.unit.controller.fake_cluster import FakeCluster, Watches
 from tests.unit.controller.fake_registry import FakeRegistry
 
 KEY = ("team", "fraud")
@@ -31,9 +31,18 @@ class World:
     def restart(self) -> None:
         """Another operator process on the same store."""
         store = Store(self.directory, 10**6)
-        children = Children(self.cluster, settings())
+        seen = Watches(self.cluster)
+        children = Children(self.cluster, seen, settings())
         self.reconciler = Reconciler(
-            self.cluster, self.registry, store, children, self.pods, RolloutDefaults(), self.server_update, clock=lambda: self.now
+            self.cluster,
+            seen,
+            self.registry,
+            store,
+            children,
+            self.pods,
+            RolloutDefaults(),
+            self.server_update,
+            clock=lambda: self.now,
         )
 
     async def settle(self, *, ready: bool = True) -> None:
