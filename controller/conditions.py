@@ -141,8 +141,15 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
         return _Verdict(True, pause, _paused(outcome, pause))
     if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
         return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", _also(error))
-    few = "" if pods.available >= pods.wanted else f" ({pods.available} of {pods.wanted} ready)"
-    return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{few}")
+    return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{_missing(outcome, pods)}")
+
+
+def _missing(outcome: Outcome, pods: Workload) -> str:
+    """How many pods are not there, and why as far as they say so."""
+    if pods.available >= pods.wanted:
+        return ""
+    why = pods.failure or (outcome.fault.message if outcome.fault is not None else "")
+    return f" ({pods.available} of {pods.wanted} ready{f': {why}' if why else ''})"
 
 
 def _as_asked(outcome: Outcome, live: Rollout) -> bool:
@@ -150,6 +157,8 @@ def _as_asked(outcome: Outcome, live: Rollout) -> bool:
     asked, model, error = outcome.asked, live.model, outcome.unresolved
     if asked is not None and asked.digest is not None:
         return (asked.name, asked.version, asked.digest) == (model.name, model.version, model.digest)
+    if asked is not None and (asked.name, asked.version) != (model.name, model.version):
+        return False  # it went away between its answer and the files
     return error is not None and error.reason in REGISTRY_AWAY and live.word.request == outcome.word.request
 
 

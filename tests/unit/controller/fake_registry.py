@@ -19,7 +19,8 @@ def model_files(version: int, mlmodel: str = MLMODEL) -> dict[str, bytes]:
 
 
 class FakeRegistry:
-    """`versions`, `aliases`, `tags` and `measured` (by version) are what tests change; `away` makes every request fail."""
+    """`versions`, `aliases`, `tags` and `measured` (by version) are what tests change; `away` makes every request fail,
+    `breaks_off` those for files."""
 
     def __init__(self, *versions: int) -> None:
         self.versions = {str(version): model_files(version) for version in versions}
@@ -27,7 +28,7 @@ class FakeRegistry:
         self.tags: dict[str, dict[str, str]] = {}
         self.measured: dict[str, dict[str, float]] = {}
         self.forbidden_to: set[str] = set()
-        self.away = False
+        self.away = self.breaks_off = False
         self.downloads = 0
 
     def name_of(self, reference: ModelReference) -> str:
@@ -63,6 +64,8 @@ class FakeRegistry:
     async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
         self._reach()
         self.downloads += 1
+        if self.breaks_off:
+            raise Waiting("RegistryUnavailable", "registry 'main' broke off")
         yield self.versions[version.version][path]
 
     def _reach(self) -> None:

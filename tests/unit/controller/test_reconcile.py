@@ -153,6 +153,25 @@ class TestRegistryAway:
         await world.settle()
         assert world.live_version == "1"
 
+    async def test_another_version_whose_files_do_not_come_is_not_ready(self, world: World) -> None:
+        """The registry said which version it is, and went away before it handed it out."""
+        await deployed(world)
+        world.registry.breaks_off = True
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        ready = world.status.condition("Ready")
+        assert ready is not None
+        assert (ready.status, ready.reason) == ("False", "RegistryUnavailable")
+        assert "fraud version 1 goes on serving" in ready.message
+        assert world.status.target is not None
+        assert world.status.target.version == "2"
+        world.registry.away = True
+        await world.settle()
+        assert world.condition("Ready") == ("False", "RegistryUnavailable")
+        world.registry.away = world.registry.breaks_off = False
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+
     async def test_another_model_that_is_asked_for_is_not_ready(self, world: World) -> None:
         await deployed(world)
         world.registry.away = True
@@ -434,6 +453,18 @@ async def test_ready_waits_for_all_pods_of_the_first_rollout(world: World) -> No
     world.cluster.roll()
     await world.settle()
     assert world.condition("Ready") == ("True", "Serving")
+
+
+async def test_why_a_pod_of_what_serves_does_not_come_up_is_told(world: World) -> None:
+    """Ready stays: pods come and go. But nobody has to look for the cause elsewhere."""
+    await deployed(world)
+    world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no store delivered the model"}')
+    world.deployment["status"] |= {"readyReplicas": 1, "availableReplicas": 1}
+    await world.reconciler.reconcile(KEY)
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("True", "Serving")
+    assert ready.message == "fraud version 1 answers from 1 pod (1 of 2 ready: no store delivered the model)"
 
 
 async def test_a_resource_that_is_deleted_while_it_is_looked_at_is_no_error(
