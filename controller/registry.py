@@ -18,7 +18,7 @@ from controller import registry_files, registry_refusals
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.registry_client import API, NotThere, RegistryClient
-from controller.registry_refusals import Need
+from controller.registry_refusals import CutShort, Need
 from controller.settings import RegistrySettings
 from controller.text import bounded
 
@@ -176,6 +176,9 @@ class Registry:
                 yield chunk
         except NotThere as error:
             raise registry_refusals.artifacts_unreachable(client.settings, error.said) from error
+        except CutShort as error:
+            label = f"{version.name} version {version.version}"
+            raise registry_refusals.download_cut_short(client.settings, path, label, error) from error
 
     def _client_of(self, reference: ModelReference) -> RegistryClient:
         name = self.name_of(reference)

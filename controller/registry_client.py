@@ -104,7 +104,7 @@ class RegistryClient:
         return answer
 
     def download(self, path: str, query: dict[str, str], needs: Need) -> AsyncIterator[bytes]:
-        """A file, in chunks."""
+        """A file, in chunks. Raises CutShort where it breaks off, or another Waiting."""
         return self._get(path, query, needs, DOWNLOAD_TIMEOUT)
 
     async def _get(
@@ -126,8 +126,11 @@ class RegistryClient:
                         raise NotThere(self.settings.name, bounded(said, 300))
                     location = response.headers.get("Location", "")
                     raise registry_refusals.refusal(self.settings, login, response.status, said, location, needs)
-                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                    yield chunk
+                try:
+                    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                        yield chunk
+                except aiohttp.ClientError as error:
+                    raise registry_refusals.cut_short(self.settings, error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise registry_refusals.unreachable(self.settings, error) from error
 

@@ -21,6 +21,10 @@ class NoAnswer(Waiting):
     """Nobody is there, or nobody answers in time."""
 
 
+class CutShort(NoAnswer):
+    """An answer that began well and was never finished; who asked knows what of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """Whom the operator was for one request, and the header that proved it."""
@@ -122,6 +126,25 @@ def unreachable(registry: RegistrySettings, error: Exception) -> Waiting:
         return Waiting("RegistryUntrusted", f"{who} shows a certificate that does not hold ({why}); {remedy}", PATIENCE)
     said = bounded(str(error) or "no answer in time", 300)
     return NoAnswer("RegistryUnavailable", f"{who} cannot be reached: {said}", delay=10)
+
+
+def cut_short(registry: RegistrySettings, error: Exception) -> CutShort:
+    """What a connection means that ended in the middle of an answer."""
+    said = bounded(str(error) or "no more came", 300)
+    return CutShort(
+        "RegistryUnavailable",
+        f"registry {registry.name!r} at {registry.uri} broke off in the middle of an answer ({said}); it is tried again",
+        delay=10,
+    )
+
+
+def download_cut_short(registry: RegistrySettings, path: str, version: str, error: CutShort) -> Waiting:
+    return Waiting(
+        "DownloadIncomplete",
+        f"the copy of {bounded(path, 100)} of {version} was not finished: {error.message}. Where it goes on, look at MLflow's"
+        " log and at the proxies before it",
+        error.delay,
+    )
 
 
 def no_json(registry: RegistrySettings, text: str) -> Waiting:

@@ -353,7 +353,7 @@ async def test_an_endless_listing_ends(mlflow: MlflowDouble, monkeypatch: pytest
     assert len(mlflow.asked) < 60
 
 
-async def test_a_download_that_breaks_off_is_unavailable(mlflow: MlflowDouble) -> None:
+async def test_a_download_that_breaks_off_is_incomplete(mlflow: MlflowDouble) -> None:
     async def half(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "100"})
         await response.prepare(request)
@@ -364,7 +364,9 @@ async def test_a_download_that_breaks_off_is_unavailable(mlflow: MlflowDouble) -
 
     mlflow.answers["get-artifact"] = half
     registry = mlflow.registry()
-    with pytest.raises(Waiting, match="RegistryUnavailable"):
+    with pytest.raises(Waiting, match="DownloadIncomplete") as error:
         async for _ in registry.download(PLAIN, "model.pkl"):
             pass
     await registry.close()
+    assert "model.pkl of fraud version" in error.value.message
+    assert "in the middle of an answer" in error.value.message
