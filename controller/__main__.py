@@ -11,14 +11,14 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from controller import logs, metrics
 from controller.api import ModelReference
 from controller.catalogue import Catalogue, Runtime
 from controller.children import Children
-from controller.cluster import Cluster, plural_of
+from controller.cluster import ApiError, Cluster, plural_of
 from controller.health import Health
 from controller.index import Index
 from controller.lease import Lease, LostLeadershipError
@@ -121,9 +121,17 @@ async def _lead(
 
 
 async def _until_defined(cluster: Cluster) -> None:
-    """Wait until the API server knows ModelDeployments: kopf looks once, at its start, for what it is to watch."""
-    while not await cluster.defines("ModelDeployment"):
-        log.warning("DefinitionMissing", extra={"hint": "install the CustomResourceDefinition: crds.enabled in the chart"})
+    """Wait until the API server knows ModelDeployments: kopf looks once, at its start, for what it is to watch.
+
+    One that is away is waited for, too: a process that ended would come back later with every attempt.
+    """
+    while True:
+        try:
+            if await cluster.defines("ModelDeployment"):
+                return
+            log.warning("DefinitionMissing", extra={"hint": "install the CustomResourceDefinition: crds.enabled in the chart"})
+        except (ApiError, ClientError, TimeoutError, OSError) as error:
+            log.warning("DefinitionNotRead", extra={"error": str(error) or type(error).__name__})
         await asyncio.sleep(DEFINITION_SECONDS)
 
 
