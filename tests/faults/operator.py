@@ -40,11 +40,16 @@ def settled(cluster: Kubernetes) -> None:
 
 def unforeseen(cluster: Kubernetes, since: str, *names: str) -> list[str]:
     """Lines of the log of these pods, or of all, since then that no fault may bring about."""
-    lines = [
-        line
-        for pod in names or pods(cluster)
-        for line in cluster.kubectl(
-            "logs", "-n", SYSTEM_NAMESPACE, pod, "--all-containers", f"--since-time={since}", "--tail=-1"
-        ).splitlines()
-    ]
+    lines = [line for pod in names or pods(cluster) for line in _log(cluster, pod, since)]
     return [line[:2000] for line in lines if any(word in line for word in UNFORESEEN)]
+
+
+def _log(cluster: Kubernetes, pod: str, since: str) -> list[str]:
+    """What its containers logged since then, and those before them where they were started anew."""
+    found = cluster.get("pod", pod, SYSTEM_NAMESPACE) or {}
+    text = ""
+    for status in found.get("status", {}).get("containerStatuses", []):
+        for which in [(), ("--previous",)] if status["restartCount"] else [()]:
+            options = (*which, "-c", status["name"], f"--since-time={since}", "--tail=-1")
+            text += cluster.kubectl("logs", "-n", SYSTEM_NAMESPACE, pod, *options)
+    return text.splitlines()
