@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 import uuid
 from collections.abc import Coroutine
@@ -29,6 +28,7 @@ from controller.registry import Registry
 from controller.resources.deployment import PodSettings
 from controller.serve_store import create_app
 from controller.settings import Settings, load
+from controller.signals import set_on_signal
 from controller.store import Store
 from controller.verifier import Verifier
 from controller.watch import watch
@@ -55,6 +55,8 @@ def main() -> int:
 
 async def run(settings: Settings) -> None:
     """Mirror the store, wait for the leadership, then watch and reconcile until a signal comes."""
+    stop = asyncio.Event()
+    set_on_signal(stop)
     index, health = Index(settings.watch_namespaces), Health()
     cluster = await Cluster.connect(index)
     registry = Registry(settings.registries, settings.poll_seconds, settings.registries_dir)
@@ -62,6 +64,7 @@ async def run(settings: Settings) -> None:
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
     store.forget_unfinished()
     lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
+    cluster.ask_before_writing(lease.permission)
     children = Children(cluster, index, settings)
     pods = _pod_settings(settings)
     reconciler = Reconciler(cluster, index, registry, store, children, pods, settings.default_rollout, settings.server_update)
@@ -73,8 +76,8 @@ async def run(settings: Settings) -> None:
     try:
         await _until_first_ends(
             Mirror(cluster, registry, store, settings.watch_namespaces, settings.store_keep_unused_seconds).run(),
-            _lead(settings, cluster, index, health, lease, reconciler, registry, queue),
-            _stop_signal(),
+            _lead(settings, cluster, index, health, lease, reconciler, registry, queue, stop),
+            stop.wait(),
         )
     finally:
         await lease.release()
@@ -85,6 +88,8 @@ async def run(settings: Settings) -> None:
 
 async def serve_store(settings: Settings) -> None:
     """Serve the store until a signal comes."""
+    stop = asyncio.Event()
+    set_on_signal(stop)
     async with AsyncExitStack() as stack:
         readers = None
         if settings.store_authentication:
@@ -96,7 +101,7 @@ async def serve_store(settings: Settings) -> None:
         verifier = Verifier(store)
         runner = await _listen(create_app(store, verifier, readers), settings.store_port)
         stack.push_async_callback(runner.cleanup)
-        await _until_first_ends(verifier.scrub(), _stop_signal())
+        await _until_first_ends(verifier.scrub(), stop.wait())
 
 
 async def _lead(
@@ -108,6 +113,7 @@ async def _lead(
     reconciler: Reconciler,
     registry: Registry,
     queue: WorkQueue[Key],
+    stop: asyncio.Event,
 ) -> None:
     await _until_defined(cluster)
     await lease.acquire()
@@ -116,7 +122,7 @@ async def _lead(
         lease.keep(),
         queue.run(),
         _poll(settings, reconciler, registry, queue),
-        watch(cluster, index, queue, health, settings.watch_namespaces),
+        watch(cluster, index, queue, health, settings.watch_namespaces, stop),
     )
 
 
@@ -147,7 +153,7 @@ async def _poll(settings: Settings, reconciler: Reconciler, registry: Registry, 
                 queue.add(key)
 
 
-async def _until_first_ends(*parts: Coroutine[Any, Any, None]) -> None:
+async def _until_first_ends(*parts: Coroutine[Any, Any, object]) -> None:
     """Run `parts` side by side; when one ends or fails, end the others and let its error pass."""
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
@@ -158,14 +164,6 @@ async def _until_first_ends(*parts: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()
-
-
-async def _stop_signal() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()
 
 
 async def _listen(app: web.Application, port: int) -> web.AppRunner:

@@ -6,7 +6,7 @@ does not know would vanish in silence. Every write asks for strict field validat
 
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -47,6 +47,8 @@ _PATHS = {  # kind: (API prefix, plural)
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
 }
 
+ANYBODYS = frozenset({"leases", "tokenreviews"})  # what is written by who does not lead, too
+
 INDEXED = frozenset(_PATHS) - {"Event", "Lease", "ReplicaSet"}
 
 
@@ -74,6 +76,7 @@ class Cluster:
     def __init__(self, api: client.ApiClient, index: Index) -> None:
         self._api = api
         self._index = index
+        self._permission: Callable[[], Awaitable[None]] | None = None
 
     @classmethod
     async def connect(cls, index: Index | None = None) -> "Cluster":
@@ -88,6 +91,10 @@ class Cluster:
 
     async def close(self) -> None:
         await self._api.close()
+
+    def ask_before_writing(self, permission: Callable[[], Awaitable[None]]) -> None:
+        """`permission()` returns when a write may be sent: only who leads may."""
+        self._permission = permission
 
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None where there is none. A fresh read, never from a cache."""
@@ -261,6 +268,8 @@ class Cluster:
         url = f"{self._api.configuration.host}{path}"
         headers = {"Accept": "application/json", "Content-Type": media, "User-Agent": FIELD_MANAGER}
         await self._api.update_params_for_auth(headers, None, ["BearerToken"], url, method, body)
+        if self._permission is not None and method != "GET" and plural not in ANYBODYS:
+            await self._permission()
         response = await self._api.call_api(method, url, headers, body=body, _request_timeout=give_up)
         metrics.api_requests.labels(verb=verb, resource=plural, code=str(response.status)).inc()
         return response

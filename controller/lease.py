@@ -2,6 +2,9 @@
 
 A candidate never compares its clock with the one that wrote the Lease: it takes over when it has not seen the Lease change
 for its whole duration. A leader that cannot renew in time loses its leadership well before that, and its process ends.
+Until it has ended, `permission` holds its writes back: a process that was stopped and wakes up after the others took over
+may come to a write before it comes to its Lease. What the kernel had of a write by then still arrives, as late as a network
+may bring it; it meets a resourceVersion, a uid or a name that is taken.
 On an orderly end the Lease is released, so that the other replica goes on at once.
 """
 
@@ -38,12 +41,15 @@ class Cluster(Protocol):
 class Lease:
     """One candidate for the leadership."""
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, name: str, identity: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._name = name
         self._identity = identity
-        self._held: Object | None = None
+        self._clock = clock
+        self._sure_until = float("-inf")  # nobody else leads before
         self._seen: tuple[str, float] = ("", 0.0)  # the resourceVersion last seen, and when it was first seen
 
     async def acquire(self) -> None:
@@ -57,46 +63,60 @@ class Lease:
 
     async def keep(self) -> None:
         """Renew for as long as it goes well; raises LostLeadershipError."""
-        renewed = time.monotonic()
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            started = time.monotonic()
-            left = renewed + GIVE_UP_SECONDS - started
-            if left > 0 and await self._attempt(self._try_renew, left):
-                renewed = started
-            elif time.monotonic() - renewed >= GIVE_UP_SECONDS:
+            left = self._sure_until - self._clock()
+            if left > 0:
+                await self._attempt(self._try_renew, left)
+            if not self._sure:
                 raise LostLeadershipError(
                     f"the Lease {self._namespace}/{self._name} could not be renewed for {GIVE_UP_SECONDS} s"
                 )
 
+    async def permission(self) -> None:
+        """Return while this candidate surely leads; otherwise never: its process is about to end, or does not lead yet."""
+        if not self._sure:
+            log.warning("WriteHeldBack", extra={"identity": self._identity})
+            await asyncio.Event().wait()
+
     async def release(self) -> None:
         """Let another candidate lead at once."""
-        if self._held is None:
-            return
-        spec = {**self._held["spec"], "holderIdentity": "", "renewTime": _now(), "leaseDurationSeconds": 1}
+        self._sure_until = float("-inf")
         try:
-            await self._cluster.replace("Lease", {**self._held, "spec": spec})
-        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-            log.warning("LeaseNotReleased", extra={"error": str(error)})
-        self._held = None
+            # Read anew: a renewal that was under way when the end came may have been written.
+            lease = await self._cluster.get("Lease", self._namespace, self._name)
+            if lease is not None and lease["spec"].get("holderIdentity") == self._identity:
+                free = {"holderIdentity": "", "renewTime": _now(), "leaseDurationSeconds": 1}
+                await self._cluster.replace("Lease", {**lease, "spec": {**lease["spec"], **free}})
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("LeaseNotReleased", extra={"error": str(error) or type(error).__name__})
+
+    @property
+    def _sure(self) -> bool:
+        return self._clock() < self._sure_until
 
     async def _attempt(self, step: Callable[[], Awaitable[bool]], left: float) -> bool:
+        """Whether the Lease was written. The time counts from before: a candidate sees the write later, and waits longer."""
+        started = self._clock()
         try:
             async with asyncio.timeout(min(left, RENEW_SECONDS * 2)):
-                return await step()
+                written = await step()
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("LeaseFailed", extra={"error": str(error) or type(error).__name__})
             return False
+        if written:
+            self._sure_until = started + GIVE_UP_SECONDS
+        return written
 
     async def _try_acquire(self) -> bool:
         lease = await self._cluster.get("Lease", self._namespace, self._name)
         if lease is None:
             metadata = {"name": self._name, "namespace": self._namespace}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._spec(0)}
-            self._held = await self._cluster.create("Lease", body)
+            await self._cluster.create("Lease", body)
             return True
         spec = lease["spec"]
-        version, now = lease["metadata"]["resourceVersion"], time.monotonic()
+        version, now = lease["metadata"]["resourceVersion"], self._clock()
         if self._seen[0] != version:
             self._seen = (version, now)
         holder = spec.get("holderIdentity")
@@ -104,14 +124,14 @@ class Lease:
         if holder and holder != self._identity and silent < spec.get("leaseDurationSeconds", DURATION_SECONDS):
             return False
         transitions = int(spec.get("leaseTransitions", 0)) + (holder != self._identity)
-        self._held = await self._cluster.replace("Lease", {**lease, "spec": self._spec(transitions)})
+        await self._cluster.replace("Lease", {**lease, "spec": self._spec(transitions)})
         return True
 
     async def _try_renew(self) -> bool:
         lease = await self._cluster.get("Lease", self._namespace, self._name)
         if lease is None or lease["spec"].get("holderIdentity") != self._identity:
             raise LostLeadershipError(f"the Lease {self._namespace}/{self._name} is no longer ours")
-        self._held = await self._cluster.replace("Lease", {**lease, "spec": {**lease["spec"], "renewTime": _now()}})
+        await self._cluster.replace("Lease", {**lease, "spec": {**lease["spec"], "renewTime": _now()}})
         return True
 
     def _spec(self, transitions: int) -> Object:

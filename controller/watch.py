@@ -19,6 +19,7 @@ from controller.api import API_VERSION, GROUP, KIND, MANAGED_BY, MANAGED_BY_LABE
 from controller.health import Health
 from controller.index import ALL_NAMESPACES, Index, Key, owner_of
 from controller.reflector import Cluster, Object, Reflector
+from controller.signals import set_on_signal
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,10 @@ class Queue(Protocol):
     def add_after(self, key: Key, delay: float) -> None: ...
 
 
-async def watch(cluster: Cluster, index: Index, queue: Queue, health: Health, namespaces: Sequence[str]) -> None:
-    """Watch until told to stop by a signal."""
+async def watch(
+    cluster: Cluster, index: Index, queue: Queue, health: Health, namespaces: Sequence[str], stop: asyncio.Event
+) -> None:
+    """Watch for ever. The signals that set `stop` go on doing so: kopf takes them for itself, and is not to have them."""
 
     def child_changed(child: Object) -> None:
         if (key := owner_of(child)) is not None:
@@ -65,12 +68,15 @@ async def watch(cluster: Cluster, index: Index, queue: Queue, health: Health, na
         _, late = await asyncio.wait(looks, timeout=FIRST_LOOK_SECONDS)
         for look in late:
             look.cancel()
-        await kopf.operator(
+        others = asyncio.all_tasks()  # not kopf's, which ends what it finds at its own end
+        tasks = await kopf.spawn_tasks(
             registry=handlers(index, queue, health),
             settings=operator_settings(),
             clusterwide=not namespaces,
             namespaces=list(namespaces),
         )
+        set_on_signal(stop)
+        await kopf.run_tasks(tasks, ignored=others)
         for task in running:
             task.cancel()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ class LeaseApi:
     def __init__(self) -> None:
         self.body: dict[str, Any] | None = None
         self.down = False
+        self.on_write: Callable[[], None] = lambda: None
         self._version = 0
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
@@ -37,6 +39,7 @@ class LeaseApi:
         return self._store(body)
 
     def _store(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.on_write()
         self._version += 1
         self.body = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
         return self.body
@@ -86,8 +89,29 @@ async def test_a_silent_leader_is_replaced_whatever_its_clock_said(api: LeaseApi
     assert api.body is not None
     api.body["spec"]["renewTime"] = "2099-01-01T00:00:00.000000Z"
     await asyncio.wait_for(candidate(api, "two").acquire(), 2)
+    with pytest.raises(LostLeadershipError):
+        await asyncio.wait_for(first.keep(), 2)
+
+
+async def test_a_leader_whose_lease_somebody_took_has_lost(api: LeaseApi) -> None:
+    first = candidate(api, "one")
+    await first.acquire()
+    assert api.body is not None
+    await api.replace("Lease", {**api.body, "spec": {**api.body["spec"], "holderIdentity": "two"}})
     with pytest.raises(LostLeadershipError, match="no longer ours"):
         await asyncio.wait_for(first.keep(), 2)
+    await first.release()
+    assert api.body["spec"]["holderIdentity"] == "two"
+
+
+async def test_a_lease_is_released_that_was_renewed_unseen(api: LeaseApi) -> None:
+    """The answer to the last renewal never came: the process was told to end in that moment."""
+    first = candidate(api, "one")
+    await first.acquire()
+    assert api.body is not None
+    await api.replace("Lease", api.body)
+    await first.release()
+    assert api.body["spec"]["holderIdentity"] == ""
 
 
 async def test_a_leader_that_cannot_renew_gives_up_before_the_others_take_over(api: LeaseApi) -> None:
@@ -117,3 +141,52 @@ async def hang(*_: object) -> None:
 async def test_a_restarted_leader_goes_on_at_once(api: LeaseApi) -> None:
     await candidate(api, "one").acquire()
     await asyncio.wait_for(candidate(api, "one").acquire(), 0.1)
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def permitted(lease: Lease) -> bool:
+    try:
+        await asyncio.wait_for(lease.permission(), 0.01)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def test_only_who_leads_may_write(api: LeaseApi) -> None:
+    first, second = candidate(api, "one"), candidate(api, "two")
+    assert not await permitted(first)
+    await first.acquire()
+    assert await permitted(first)
+    assert not await permitted(second)
+    await first.release()
+    assert not await permitted(first)
+
+
+async def test_a_leader_that_was_stopped_writes_nothing_when_it_wakes_up(api: LeaseApi) -> None:
+    """It comes to a write before it comes to its Lease, and nobody has told it that the Lease is somebody else's."""
+    clock = Clock()
+    first = Lease(api, "system", "operator", "one", clock)
+    await first.acquire()
+    clock.now += module.GIVE_UP_SECONDS * 0.9
+    assert await permitted(first)
+    clock.now += module.GIVE_UP_SECONDS * 0.2
+    assert not await permitted(first)
+    with pytest.raises(LostLeadershipError, match="could not be renewed"):
+        await first.keep()
+
+
+async def test_a_leader_counts_from_before_it_asked(api: LeaseApi) -> None:
+    """Others count from when they saw its renewal: an answer that was long on its way proves nothing about now."""
+    clock = Clock()
+    first = Lease(api, "system", "operator", "one", clock)
+    api.on_write = lambda: setattr(clock, "now", clock.now + module.GIVE_UP_SECONDS)
+    await first.acquire()
+    assert not await permitted(first)
