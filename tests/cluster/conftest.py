@@ -10,10 +10,12 @@ from tests.cluster.pods import BUSYBOX, Workloads
 from tests.clusters import archive, binaries, packages
 from tests.clusters.image import Image
 from tests.clusters.provider import Provider, borrowed
-from tests.clusters.settings import Settings
+from tests.clusters.settings import CHECKOUT, Settings
 from tests.kubernetes import Kubernetes
 
 NAMESPACE = "cluster-test"
+DEFINITION = CHECKOUT / "charts" / "modeldeployment-operator" / "files" / "crd.yaml"
+DEFINITION_NAME = "modeldeployments.mlserving.dev"
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,17 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Image:
 @pytest.fixture(scope="session")
 def cluster(settings: Settings, provider: Provider) -> Kubernetes:
     return Kubernetes(provider.start(), str(binaries.binary(settings, "kubectl")))
+
+
+@pytest.fixture(scope="session")
+def defined(cluster: Kubernetes) -> Iterator[Kubernetes]:
+    """The cluster, with the ModelDeployment's definition in it; one that was there before stays."""
+    was_there = DEFINITION_NAME in cluster.kubectl("get", "crd", "-o", "name")
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{DEFINITION_NAME}", "--timeout=30s")
+    yield cluster
+    if not was_there:
+        cluster.kubectl("delete", "crd", DEFINITION_NAME)
 
 
 @pytest.fixture(scope="session")

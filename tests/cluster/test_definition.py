@@ -1,7 +1,6 @@
 """What `kubectl apply` says to a ModelDeployment, and `kubectl explain` about it: the definition in the real API server."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,15 @@ import pytest
 from tests.kubernetes import CommandFailedError, Kubernetes
 
 CHECKOUT = Path(__file__).parents[2]
-DEFINITION = CHECKOUT / "charts" / "modeldeployment-operator" / "files" / "crd.yaml"
 SAMPLES = sorted((CHECKOUT / "manifests" / "samples").glob("*.yaml"))
-NAME = "modeldeployments.mlserving.dev"
 
 ONE_OF = "set exactly one of version and alias"
 LOOKS = {"name": "fraud", "version": 3}
 
 
 @pytest.fixture(scope="module")
-def api(cluster: Kubernetes) -> Iterator[Kubernetes]:
-    """The cluster, with the definition in it; one that was there before stays."""
-    was_there = NAME in cluster.kubectl("get", "crd", "-o", "name")
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(DEFINITION))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
-    yield cluster
-    if not was_there:
-        cluster.kubectl("delete", "crd", NAME)
+def api(defined: Kubernetes) -> Kubernetes:
+    return defined
 
 
 def try_out(api: Kubernetes, spec: dict[str, Any], name: str = "fraud") -> dict[str, Any]:
