@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from aiohttp import ClientError, web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from controller import logs, metrics
 from controller.api import ModelReference
@@ -68,6 +68,7 @@ async def run(settings: Settings) -> None:
     children = Children(cluster, index, settings)
     pods = _pod_settings(settings)
     reconciler = Reconciler(cluster, index, registry, store, children, pods, settings.default_rollout, settings.server_update)
+    metrics.registry.register(reconciler.metrics)
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
     health.ask(queue.stuck)
     metrics.queue_depth.set_function(lambda: queue.depth)
@@ -101,6 +102,9 @@ async def serve_store(settings: Settings) -> None:
         verifier = Verifier(store)
         runner = await _listen(create_app(store, verifier, readers), settings.store_port)
         stack.push_async_callback(runner.cleanup)
+        # A port of its own: the store's is open to every pod that serves a model.
+        measured = await _listen(metrics_app(), settings.store_metrics_port)
+        stack.push_async_callback(measured.cleanup)
         await _until_first_ends(verifier.scrub(), stop.wait())
 
 
@@ -186,11 +190,26 @@ def health_app(health: Health) -> web.Application:
     async def show_metrics(_: web.Request) -> web.Response:
         for kind, age in health.ages().items():
             metrics.watch_age.labels(resource=plural_of(kind)).set(age)
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return _exposed(metrics.registry)
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthy), web.get("/metrics", show_metrics)])
     return app
+
+
+def metrics_app() -> web.Application:
+    """/metrics of the store's process."""
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return _exposed(metrics.store_registry)
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", show_metrics)])
+    return app
+
+
+def _exposed(registry: CollectorRegistry) -> web.Response:
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _store(settings: Settings) -> Store:

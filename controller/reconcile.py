@@ -22,6 +22,7 @@ from controller.observation import Live, observe, progress
 from controller.ports import Cluster, Object, Registry, Seen
 from controller.resolution import Resolution, Resolver
 from controller.resource import Resource, read_resource, read_status
+from controller.resource_metrics import ResourceMetrics, Told
 from controller.resources import deployment as deployments
 from controller.resources.deployment import PodGates, PodSettings
 from controller.rollout import (
@@ -34,6 +35,7 @@ from controller.rollout import (
     Pause,
     PinnedModel,
     Policy,
+    Rollout,
 )
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
@@ -82,12 +84,14 @@ class Reconciler:
         self._updating: set[Key] = set()
         self.followed: dict[Key, ModelReference] = {}
         """The references of the resources that are there: what the poll of the registry asks for."""
+        self.metrics = ResourceMetrics(seen)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one resource; seconds until the next, or None where an event will tell."""
         body = await self._cluster.get("ModelDeployment", *key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # its children go with it: they are owned
+            self.metrics.forget(key)
             return None
         try:
             resource = read_resource(body)
@@ -165,19 +169,25 @@ class Reconciler:
 
     def _update_to(self, key: Key, resource: Resource, live: Live) -> str:
         """The present server image, where running pods are to be moved to it and not too many others are on their way."""
-        current = live.rollout
-        if current is None or self._server_update.policy != "Rolling":
+        image = self._image_ahead(resource, live.rollout)
+        if self._server_update.policy != "Rolling":
             return ""
-        try:
-            image = self._pods.runtime_for(resource.spec, current.model).image
-        except Stalling:
-            return ""  # a runtime that is not there; the gates say so
         if live.deployment is not None and workload(live.deployment).complete:
             self._updating.discard(key)  # it has arrived, or was taken back: another one's turn
-        if current.image == image:
+        if not image:
             return ""
         turn = key in self._updating or len(self._updating) < self._server_update.max_concurrent
         return image if turn else ""
+
+    def _image_ahead(self, resource: Resource, live: Rollout | None) -> str:
+        """The server image that a rollout would give to what is live; empty where it has that already."""
+        if live is None:
+            return ""
+        try:
+            image = self._pods.runtime_for(resource.spec, live.model).image
+        except Stalling:
+            return ""  # a runtime that is not there; the gates say so
+        return "" if image == live.image else image
 
     async def _act(self, key: Key, resource: Resource, live: Live, decision: Decision) -> Live:
         """Carry the decision out; what is live then."""
@@ -274,15 +284,26 @@ class Reconciler:
         return gates.in_pods(wanted, model.version, model.digest, proved, self._now(), seconds)
 
     async def _tell(self, resource: Resource, outcome: Outcome) -> None:
-        """The one exit: status where it differs, and events for what changed."""
+        """The one exit: status where it differs, events for what changed, and the metrics."""
         after = status.next_status(outcome, resource.before)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if written == resource.body.get("status") or not await self._written(resource.body, written):
+        unchanged = written == resource.body.get("status")
+        if not unchanged and not await self._written(resource.body, written):
             return
-        for told in status.announcements(outcome, resource.before, after):
-            level = logging.WARNING if told.kind == "Warning" else logging.INFO
-            log.log(level, told.reason, extra={"resource": str(outcome.owner), "told": told.message})
-            await self._cluster.announce(resource.body, told.kind, told.reason, told.message)
+        told = Told.of(
+            resource.generation,
+            after,
+            requested=resource.spec.model.label,
+            objectives=resource.spec.monitoring.slo if resource.spec.monitoring else None,
+            behind=bool(self._image_ahead(resource, outcome.live)),
+        )
+        self.metrics.tell((resource.owner.namespace, resource.owner.name), told)
+        if unchanged:
+            return
+        for news in status.announcements(outcome, resource.before, after):
+            level = logging.WARNING if news.kind == "Warning" else logging.INFO
+            log.log(level, news.reason, extra={"resource": str(outcome.owner), "told": news.message})
+            await self._cluster.announce(resource.body, news.kind, news.reason, news.message)
 
     async def _tell_unsupported(self, body: Object, error: ValidationError) -> None:
         mistakes = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
@@ -290,8 +311,9 @@ class Reconciler:
         before = read_status(body)
         after = status.unsupported(before, int(body["metadata"]["generation"]), self._now(), message)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if written != body.get("status"):
-            await self._written(body, written)
+        if written == body.get("status") or await self._written(body, written):
+            generation, key = int(body["metadata"]["generation"]), (body["metadata"]["namespace"], body["metadata"]["name"])
+            self.metrics.tell(key, Told.of(generation, after, requested="", objectives=None, behind=False))
 
     async def _written(self, body: Object, status: Object) -> bool:
         """Write the status; false where the resource was deleted meanwhile, of which there is nothing to tell."""

@@ -225,6 +225,8 @@ class Settings(_Settings):
     """Address at which pods reach the store."""
     store_port: int = 8082
     """Port of the store."""
+    store_metrics_port: int = 8083
+    """Port of the store's /metrics."""
     store_pods: dict[str, str] = {}
     """Labels of the pods that serve the store, in the operator's namespace: whom a NetworkPolicy lets the pods reach."""
     store_peers: tuple[str, ...] = ()

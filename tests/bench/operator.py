@@ -33,6 +33,7 @@ class Setup:
     folder: Path
     health_port: int
     store_port: int
+    store_metrics_port: int
 
     def environment(self) -> dict[str, str]:
         settings = {
@@ -43,6 +44,7 @@ class Setup:
             "storeDir": str(self.folder / "store"),
             "storeUrl": f"http://127.0.0.1:{self.store_port}",
             "storePort": self.store_port,
+            "storeMetricsPort": self.store_metrics_port,
             "healthPort": self.health_port,
         }
         return {**os.environ, ENVIRONMENT_VARIABLE: json.dumps(settings), "KUBECONFIG": str(self.kubeconfig)}
@@ -50,7 +52,7 @@ class Setup:
 
 def setup(kubeconfig: Path, registry: str, folder: Path) -> Setup:
     (folder / "store").mkdir()
-    return Setup(kubeconfig, registry, folder, free_port(), free_port())
+    return Setup(kubeconfig, registry, folder, free_port(), free_port(), free_port())
 
 
 @contextmanager

@@ -125,12 +125,36 @@ def test_ports_are_those_the_operator_listens_on(rendered: Rendered) -> None:
     settings = parsed(rendered)
     controller, store = rendered.container("controller"), rendered.container("store")
     assert {port["name"]: port["containerPort"] for port in controller["ports"]} == {"health": settings.health_port}
-    assert {port["name"]: port["containerPort"] for port in store["ports"]} == {"store": settings.store_port}
+    assert {port["name"]: port["containerPort"] for port in store["ports"]} == {
+        "store": settings.store_port,
+        "store-metrics": settings.store_metrics_port,
+    }
+    assert controller["startupProbe"]["httpGet"] == controller["livenessProbe"]["httpGet"]
     assert controller["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
     assert store["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "store"}
     assert store["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "store"}
     for service in rendered.all("Service"):
         assert [(port["port"], port["targetPort"]) for port in service["spec"]["ports"]] == [(settings.store_port, "store")]
+
+
+def test_prometheus_finds_both_processes_and_keeps_the_namespace_of_each_model(helm: Helm, rendered: Rendered) -> None:
+    assert not rendered.all("PodMonitor")
+    labels = {"release": "stack", "app.kubernetes.io/name": "mine"}
+    watched = helm.render(monitoring={"podMonitor": {"enabled": True, "labels": labels}})
+    monitor = watched.one("PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "stack"
+    assert monitor["metadata"]["labels"]["app.kubernetes.io/name"] == NAME
+    spec = monitor["spec"]
+    assert spec["selector"]["matchLabels"] == watched.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+    ports = {port["name"] for name in ("controller", "store") for port in watched.container(name)["ports"]}
+    reconciling, store = spec["podMetricsEndpoints"]
+    assert (reconciling["port"], store["port"]) == ("health", "store-metrics")
+    assert {reconciling["port"], store["port"]} <= ports
+    assert reconciling["path"] == store["path"] == "/metrics"
+    assert reconciling["honorLabels"] is True
+    renamed, dropped = reconciling["metricRelabelings"]
+    assert (renamed["sourceLabels"], renamed["targetLabel"]) == (["exported_namespace"], "namespace")
+    assert (dropped["action"], dropped["regex"]) == ("labeldrop", "exported_namespace")
 
 
 def test_both_containers_are_one_program_over_one_store(rendered: Rendered) -> None:

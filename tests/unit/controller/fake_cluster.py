@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from controller.api import MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
+from controller.api import KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.index import trimmed
 from controller.resources.deployment import REVISION
@@ -230,7 +230,7 @@ def _template(replica_set: Object) -> Object:
 
 
 class Watches:
-    """What watches that are never late have seen of a cluster: the objects that carry our labels."""
+    """What watches that are never late have seen of a cluster: ModelDeployments, and the objects that carry our labels."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
@@ -251,7 +251,10 @@ class Watches:
         return [
             copy.deepcopy(trimmed(kind, body))
             for (its_kind, its_namespace, _), body in self._cluster.objects.items()
-            if (its_kind, its_namespace) == (kind, namespace)
-            and {NAME_LABEL, MANAGED_BY_LABEL} <= (labels := body["metadata"].get("labels") or {}).keys()
-            and labels[MANAGED_BY_LABEL] == MANAGED_BY
+            if (its_kind, its_namespace) == (kind, namespace) and (kind == KIND or _labeled(body))
         ]
+
+
+def _labeled(body: Object) -> bool:
+    labels = body["metadata"].get("labels") or {}
+    return NAME_LABEL in labels and labels.get(MANAGED_BY_LABEL) == MANAGED_BY
