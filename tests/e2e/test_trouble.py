@@ -143,15 +143,42 @@ def test_in_a_steady_state_nothing_is_written(team: Team, good: str) -> None:
     assert operator_writes(team) == writes
 
 
-def operator_writes(team: Team) -> dict[str, str]:
-    """Every write that the leader has counted since it started, by verb and resource, Leases aside."""
+def test_the_leader_alone_tells_of_each_resource_and_every_process_has_metrics(team: Team, good: str) -> None:
+    team.until_serving(good)
+    about = f'modeldeployment="{NAME}",namespace="{team.namespace}"'
+    one = leader(team)
+    (info,) = [line for line in scrape(team, one, 8080) if line.startswith("modeldeployment_info{") and is_about(line, team)]
+    assert f'version="{good}"' in info
+    assert f'modeldeployment_status_condition{{condition="Ready",{about},status="true"}} 1.0' in scrape(team, one, 8080)
+    (other,) = {f"{RELEASE}-0", f"{RELEASE}-1"} - {one}
+    assert not [line for line in scrape(team, other, 8080) if is_about(line, team)]
+    for pod in (one, other):
+        assert "# TYPE modeldeployment_store_refusals_total counter" in scrape(team, pod, 8083)
+
+
+def is_about(line: str, team: Team) -> bool:
+    return f'modeldeployment="{NAME}"' in line and f'namespace="{team.namespace}"' in line
+
+
+def leader(team: Team) -> str:
+    """The pod that leads."""
     lease = team.cluster.get("lease", RELEASE, SYSTEM_NAMESPACE) or {}
-    leader = lease["spec"]["holderIdentity"].partition("_")[0]
+    name: str = lease["spec"]["holderIdentity"].partition("_")[0]
+    return name
+
+
+def scrape(team: Team, pod: str, port: int) -> list[str]:
     with (
-        team.cluster.forwarded(f"pod/{leader}", 8080, SYSTEM_NAMESPACE) as address,
+        team.cluster.forwarded(f"pod/{pod}", port, SYSTEM_NAMESPACE) as address,
         urllib.request.urlopen(f"{address}/metrics", timeout=30) as response,
     ):
-        lines = response.read().decode().splitlines()
+        lines: list[str] = response.read().decode().splitlines()
+        return lines
+
+
+def operator_writes(team: Team) -> dict[str, str]:
+    """Every write that the leader has counted since it started, by verb and resource, Leases aside."""
+    lines = scrape(team, leader(team), 8080)
     counted = [line.rsplit(" ", 1) for line in lines if line.startswith("modeldeployment_api_requests_total{")]
     own = re.compile('verb="(GET|WATCH)"|resource="leases"')
     return {series: count for series, count in counted if not own.search(series)}
