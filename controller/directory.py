@@ -16,34 +16,21 @@ import asyncio
 import errno
 import fcntl
 import hashlib
-import json
 import os
-import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import BinaryIO
 
-from controller import metrics
+from controller import manifest, metrics
 from controller.errors import Stalling, Waiting
+from controller.manifest import DIGEST, StoredFile
 from controller.quantity import readable
-from controller.text import bounded
 
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FULL_DELAY_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file of a manifest: path below the model's directory, sha256 in hexadecimal, size in bytes."""
-
-    path: str
-    sha256: str
-    size: int
 
 
 class Directory:
@@ -58,10 +45,10 @@ class Directory:
         metrics.store_limit_bytes.set(max_bytes)
 
     def manifest_path(self, digest: str) -> Path:
-        return self._directory / "manifests" / _hexadecimal(digest)
+        return self._directory / "manifests" / manifest.hexadecimal(digest)
 
     def file_path(self, sha256: str) -> Path:
-        return self._directory / "files" / _hexadecimal(f"sha256:{sha256}")
+        return self._directory / "files" / manifest.hexadecimal(f"sha256:{sha256}")
 
     @property
     def mirrored(self) -> bool:
@@ -90,11 +77,11 @@ class Directory:
     def files(self, digest: str) -> list[StoredFile]:
         """The files of a stored version. Raises Waiting (StoreDamaged) where its manifest is not what it was any more."""
         content = self.manifest_path(digest).read_bytes()
-        if digest_of(content) != digest:
+        if manifest.digest_of(content) != digest:
             with self._locked():
                 self.manifest_path(digest).unlink(missing_ok=True)
             raise _damaged(f"the manifest {digest}")
-        return parse_manifest(content)
+        return manifest.parse(content)
 
     def read(self, digest: str, path: str, limit: int) -> bytes | None:
         """The first `limit` bytes of one file of a stored version, or None where it has no such file.
@@ -225,7 +212,7 @@ class Directory:
 
     async def publish(self, content: bytes) -> str:
         """Make a version visible, all of whose files were kept; its digest. FileNotFoundError where one is gone again."""
-        digest = digest_of(content)
+        digest = manifest.digest_of(content)
         with self._disk():
             await asyncio.to_thread(self._publish, self.manifest_path(digest), content)
         return digest
@@ -250,13 +237,13 @@ class Directory:
     def _hashes(self, digest: str) -> set[str]:
         """What a manifest names; nothing where it is damaged, since nobody can have it then."""
         try:
-            return {file.sha256 for file in parse_manifest(self.manifest_path(digest).read_bytes())}
+            return {file.sha256 for file in manifest.parse(self.manifest_path(digest).read_bytes())}
         except (ValueError, KeyError, TypeError):
             return set()
 
     def _publish(self, path: Path, content: bytes) -> None:
         with self._locked():
-            for file in parse_manifest(content):
+            for file in manifest.parse(content):
                 os.utime(self.file_path(file.sha256))
             self._write(path, content)
 
@@ -328,40 +315,3 @@ def _size(entry: os.DirEntry[str]) -> int:
         return entry.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def digest_of(content: bytes) -> str:
-    """The digest of a manifest, and so of its version."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def manifest(files: Sequence[StoredFile]) -> bytes:
-    """The canonical manifest of files: its sha256 is the digest of the version."""
-    entries = [
-        {"path": file.path, "sha256": file.sha256, "size": file.size} for file in sorted(files, key=lambda file: file.path)
-    ]
-    return json.dumps({"files": entries}, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def parse_manifest(content: bytes) -> list[StoredFile]:
-    """The files that a manifest names."""
-    entries: list[dict[str, Any]] = json.loads(content)["files"]
-    return [StoredFile(str(entry["path"]), str(entry["sha256"]), int(entry["size"])) for entry in entries]
-
-
-def safe_path(path: str) -> str:
-    """`path` if it stays below the model's directory; Stalling PathEscapes otherwise."""
-    parts = PurePosixPath(path).parts
-    plain = path == "/".join(parts) and not path.startswith("/") and "\\" not in path and "\0" not in path
-    if not parts or not plain or ".." in parts or not path.isprintable():
-        raise Stalling(
-            "PathEscapes",
-            f"the model has a file named {bounded(path, 100)!r}, which does not stay in its own directory; log the model anew",
-        )
-    return path
-
-
-def _hexadecimal(digest: str) -> str:
-    if not DIGEST.fullmatch(digest):
-        raise ValueError(f"{bounded(digest, 80)!r} is no digest")
-    return digest.removeprefix("sha256:")

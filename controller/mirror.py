@@ -17,7 +17,7 @@ from controller.cluster import ApiError
 from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Registry
 from controller.resolution import reference_to
-from controller.resource import digests_in, read_status
+from controller.resource import naming, read_status
 from controller.resources.deployment import MODEL_DIGEST
 from controller.store import Store
 
@@ -62,12 +62,10 @@ class Mirror:
         """One pass: bring what is missing, drop what is garbage. Whether everything is here."""
         here = await asyncio.to_thread(self._store.digests)
         named, missing = set[str](), dict[str, ServingModel | HistoryEntry]()
-        for namespace in self._namespaces:
-            async for body in self._cluster.each("ModelDeployment", namespace):
-                digests = set(digests_in(body.get("status")))
-                named |= digests
-                if not digests <= here:
-                    missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
+        async for body, digests in naming(self._cluster, self._namespaces):
+            named |= digests
+            if not digests <= here:
+                missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
         complete = True
         for model in missing.values():
             error = await self._bring(model)
@@ -88,12 +86,7 @@ class Mirror:
             return
         self._pressed = time.monotonic()
         try:
-            named = {
-                digest
-                for namespace in self._namespaces
-                async for body in self._cluster.each("ModelDeployment", namespace)
-                for digest in digests_in(body.get("status"))
-            }
+            named = {each async for _, digests in naming(self._cluster, self._namespaces) for each in digests}
             await self._collect(named, min(MERCY_SECONDS, self._keep_unused_seconds))
         except _FAILURES as error:
             log.warning("MirrorFailed", extra={"error": str(error) or type(error).__name__})

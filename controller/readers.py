@@ -16,7 +16,7 @@ from typing import Protocol
 import aiohttp
 
 from controller.cluster import ApiError, Object
-from controller.resource import digests_in
+from controller.resource import naming
 from controller.resources.deployment import STORE_AUDIENCE
 
 FRESH_SECONDS = 60.0  # a token that was reviewed is not reviewed again
@@ -116,11 +116,7 @@ class Readers:
             since = time.monotonic() - named.at
             if since >= FRESH_SECONDS or (since >= LIST_SECONDS and digest not in named.digests):
                 try:
-                    found = {
-                        digest
-                        async for body in self._cluster.each("ModelDeployment", namespace)
-                        for digest in digests_in(body.get("status"))
-                    }
+                    found = {each async for _, digests in naming(self._cluster, [namespace]) for each in digests}
                 except _API_AWAY as error:
                     if digest in named.digests:
                         return True

@@ -1,8 +1,8 @@
 """A ModelDeployment as it is read: what a person asks for, and what was told about it last."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -14,7 +14,7 @@ from controller.api import (
     ModelDeploymentSpec,
     ModelDeploymentStatus,
 )
-from controller.directory import DIGEST
+from controller.manifest import DIGEST
 from controller.ports import Object
 from controller.resources.identity import Owner
 from controller.rollout import Word
@@ -59,6 +59,19 @@ def read_status(body: Object) -> ModelDeploymentStatus:
         return ModelDeploymentStatus.model_validate(body.get("status") or {})
     except ValidationError:
         return ModelDeploymentStatus()
+
+
+class Listing(Protocol):
+    """What lists objects; `controller.cluster.Cluster` is the real one."""
+
+    def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Object]: ...
+
+
+async def naming(cluster: Listing, namespaces: Sequence[str]) -> AsyncIterator[tuple[Object, set[str]]]:
+    """Every ModelDeployment of these namespaces, with the digests that its status names."""
+    for namespace in namespaces:
+        async for body in cluster.each("ModelDeployment", namespace):
+            yield body, set(digests_in(body.get("status")))
 
 
 def digests_in(status: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from controller import metrics
-from controller.directory import DIGEST
+from controller.manifest import DIGEST
 from controller.readers import Readers, Refused
 from controller.store import HOP_HEADER, Store
 from controller.verifier import Verifier

@@ -1,7 +1,4 @@
-"""The artifact store: a directory of model files, and how they come into it: from the registry once, or from a peer.
-
-The digest of a version is the sha256 of its manifest: it survives a second pull and any change of packing.
-"""
+"""The artifact store: a directory of model files, and how they come into it: from the registry once, or from a peer."""
 
 import asyncio
 import logging
@@ -15,9 +12,10 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from controller import metrics
-from controller.directory import Directory, StoredFile, digest_of, manifest, parse_manifest, safe_path
+from controller import manifest, metrics
+from controller.directory import Directory
 from controller.errors import ReconcileError, Stalling, Waiting
+from controller.manifest import StoredFile
 from controller.registry import ModelVersion, RemoteFile
 
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
@@ -154,7 +152,7 @@ class Store(Directory):
                 f" {self._max_model_bytes:,} (its setting maxModelBytes)",
             )
         for file in remote:
-            safe_path(file.path)
+            manifest.safe_path(file.path)
         await self._make_room(total)
         stored, left = [], self._max_model_bytes
         for file in remote:
@@ -168,7 +166,7 @@ class Store(Directory):
                 )
             stored.append(StoredFile(file.path, sha256, size))
         try:
-            digest = await self.publish(manifest(stored))
+            digest = await self.publish(manifest.written(stored))
         except FileNotFoundError as error:  # it took so long that what was kept first looked like garbage
             raise Waiting(
                 "DownloadIncomplete", f"copying {version.name} version {version.version} took too long; it is tried again"
@@ -180,9 +178,9 @@ class Store(Directory):
         async with self._session(peer) as session:
             async with session.get(f"/v1/manifests/{digest}") as response:
                 content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
-            if digest_of(content) != digest:
+            if manifest.digest_of(content) != digest:
                 raise ValueError(f"{peer} has another manifest under {digest}")
-            files = parse_manifest(content)
+            files = manifest.parse(content)
             await self._make_room(sum(file.size for file in files if not self.file_path(file.sha256).exists()))
             for file in files:
                 await self._fetch_file(session, file.sha256, file.size)

@@ -15,10 +15,10 @@ import server.errors
 import server.fetch
 import server.manifest
 import server.settings
-from controller import artifact
+from controller import artifact, manifest
 from controller.api import ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
-from controller.directory import StoredFile, manifest
+from controller.manifest import StoredFile
 from controller.policy import Gates, Trust
 from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
@@ -157,7 +157,7 @@ def test_exit_codes_mean_the_same_on_both_sides() -> None:
 
 def test_both_compute_the_same_digest() -> None:
     files = [StoredFile("ünï/model.pkl", "2" * 64, 2), StoredFile("MLmodel", "1" * 64, 1)]
-    written = manifest(files)
+    written = manifest.written(files)
     understood = server.manifest.parse(written)
     assert understood.digest == server.manifest.digest_of(written) == "sha256:" + hashlib.sha256(written).hexdigest()
     assert [file.path for file in understood.files] == ["MLmodel", "ünï/model.pkl"]

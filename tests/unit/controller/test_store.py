@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from controller.directory import StoredFile, manifest, safe_path
+from controller import manifest
 from controller.errors import Stalling, Waiting
+from controller.manifest import StoredFile, safe_path
 from controller.registry import ModelVersion, RemoteFile
 from controller.serve_store import create_app
 from controller.store import Store
@@ -42,7 +43,7 @@ def test_the_digest_is_of_the_canonical_manifest() -> None:
     files = [StoredFile("b", "2" * 64, 2), StoredFile("a", "1" * 64, 1)]
     entries = (f'{{"path":"{path}","sha256":"{str(number) * 64}","size":{number}}}' for path, number in (("a", 1), ("b", 2)))
     expected = f'{{"files":[{",".join(entries)}]}}'
-    assert manifest(files) == manifest(files[::-1]) == expected.encode()
+    assert manifest.written(files) == manifest.written(files[::-1]) == expected.encode()
 
 
 async def test_a_pull_keeps_every_file_under_its_hash(store: Store) -> None:

@@ -10,8 +10,8 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from controller import verifier
-from controller.directory import StoredFile
 from controller.errors import Waiting
+from controller.manifest import StoredFile
 from controller.mirror import Mirror
 from controller.serve_store import create_app
 from controller.store import Store
