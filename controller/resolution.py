@@ -52,7 +52,10 @@ class Resolver:
                 digest = await self._store.pull(version, self._registry)
                 asked = TargetModel(name=version.name, version=version.version, digest=digest)
                 found = await self._inspected(digest)
-                subject = replace(subject, arriving=not _served(resource.before, version, digest))
+                arriving = not _served(resource.before, version, digest)
+                if arriving and not subject.arriving:  # the same registration with other files, which nobody has looked at yet
+                    subject = await self._subject(resource, version, digest)
+                subject = replace(subject, arriving=arriving)
                 judgment = gates.before_pods(subject, found)
         except ReconcileError as error:
             if isinstance(error, Stalling) and asked is not None:

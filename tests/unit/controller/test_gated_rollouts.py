@@ -115,6 +115,24 @@ class TestSignature:
         assert world.condition("Ready") == ("True", "Serving")
         assert message(world) == "version 2 passed every check; waived: Signature for version 2 (clients know)"
 
+    @pytest.mark.parametrize(("columns", "reason"), [(TWO_COLUMNS, "SignatureBreaking"), (ONE_COLUMN, "RollingOut")])
+    async def test_a_registration_with_other_files_than_it_served_is_checked_like_any_other(
+        self, world: World, columns: list[dict[str, Any]], reason: str
+    ) -> None:
+        world.registry.measured = {"1": {"f1": 0.9}, "2": {"f1": 0.9}}
+        world.registry.versions = {"1": model_files(1, signed(ONE_COLUMN)), "2": model_files(2, signed(ONE_COLUMN))}
+        gates = {"metrics": [{"name": "f1", "min": 0.8}]} if columns == ONE_COLUMN else {}
+        await deployed(world, gates=gates)
+        await move(world, 2)
+        world.registry.versions["1"] = model_files(3, signed(columns))
+        for file in world.directory.rglob("*"):
+            if file.is_file():
+                file.unlink()
+        world.restart()
+        world.registry.aliases["champion"] = "1"
+        await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready") == ("False", reason)
+
     async def test_a_rollback_by_version_is_always_possible(self, world: World) -> None:
         await self.breaking(world, gates={"signature": "Any"})
         assert world.live_version == "2"
