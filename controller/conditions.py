@@ -13,8 +13,8 @@ from controller.resources.identity import Owner
 from controller.rollout import Decision, Failure, Pause, PinnedModel, Rollout, Word
 from controller.workload import Fault, Workload
 
-# The registry being away says nothing about what runs.
-REGISTRY_AWAY = {"RegistryUnavailable", "RegistryRefused"}
+# That the registry does not answer, or not to us, says nothing about what runs.
+REGISTRY_AWAY = {"RegistryUnavailable", "RegistryRefused", "RegistryUntrusted", "RegistrySecretUnusable"}
 
 _WITH_READY = {"Reconciling", "Stalled"}
 

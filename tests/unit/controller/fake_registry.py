@@ -29,6 +29,7 @@ class FakeRegistry:
         self.measured: dict[str, dict[str, float]] = {}
         self.forbidden_to: set[str] = set()
         self.away = self.breaks_off = False
+        self.away_for = "RegistryUnavailable"  # the reason that is given then
         self.downloads = 0
 
     def name_of(self, reference: ModelReference) -> str:
@@ -70,4 +71,4 @@ class FakeRegistry:
 
     def _reach(self) -> None:
         if self.away:
-            raise Waiting("RegistryUnavailable", "registry 'main' cannot be reached")
+            raise Waiting(self.away_for, "registry 'main' cannot be reached")

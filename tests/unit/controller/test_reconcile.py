@@ -97,12 +97,14 @@ async def test_while_new_pods_are_not_ready_the_old_version_serves(world: World)
 
 
 class TestRegistryAway:
-    async def test_what_runs_goes_on_and_ready_is_unchanged(self, world: World) -> None:
+    @pytest.mark.parametrize("reason", ["RegistryUnavailable", "RegistryRefused", "RegistryUntrusted", "RegistrySecretUnusable"])
+    async def test_what_runs_goes_on_and_ready_is_unchanged(self, world: World, reason: str) -> None:
         await deployed(world)
-        world.registry.away = True
+        world.registry.away, world.registry.away_for = True, reason
         await world.settle()
         assert world.condition("Ready") == ("True", "Serving")
-        assert world.condition("ModelResolved") == ("False", "RegistryUnavailable")
+        assert world.condition("ModelResolved") == ("False", reason)
+        assert ("Warning", reason, "registry 'main' cannot be reached") in world.cluster.events
         world.registry.away = False
         await world.settle()
         assert world.condition("ModelResolved") == ("True", "Resolved")
