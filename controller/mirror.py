@@ -3,12 +3,14 @@ nothing names any more goes.
 
 Runs in every replica, leader or not. It reads the statuses, asks the other replicas for what is missing, and MLflow for what
 they have not got either. What no status and no ReplicaSet names, and nobody pulled or fetched for a while, is dropped: never
-after a list of the cluster that could not be read to its end.
+after a list of the cluster that could not be read to its end. A namespace that was deleted, and its Role with it, keeps the
+store from dropping anything, and the other namespaces from nothing.
 """
 
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 
 import aiohttp
 
@@ -43,6 +45,7 @@ class Mirror:
         self._namespaces = namespaces or ("",)
         self._keep_unused_seconds = keep_unused_seconds
         self._missing: set[str] = set()  # told once each, not at every pass
+        self._forbidden: set[str] = set()  # likewise
         self._collected = self._pressed = float("-inf")
         store.when_full(self.make_room)
 
@@ -61,11 +64,18 @@ class Mirror:
     async def look(self) -> bool:
         """One pass: bring what is missing, drop what is garbage. Whether everything is here."""
         here = await asyncio.to_thread(self._store.digests)
-        named, missing = set[str](), dict[str, ServingModel | HistoryEntry]()
-        async for body, digests in naming(self._cluster, self._namespaces):
-            named |= digests
-            if not digests <= here:
-                missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
+        named, missing, forbidden = set[str](), dict[str, ServingModel | HistoryEntry](), dict[str, ApiError]()
+        for namespace in self._namespaces:
+            try:
+                async for body, digests in naming(self._cluster, [namespace]):
+                    named |= digests
+                    if not digests <= here:
+                        missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
+            except ApiError as error:
+                if error.status != HTTPStatus.FORBIDDEN or not namespace:
+                    raise
+                forbidden[namespace] = error
+        self._tell(forbidden)
         complete = True
         for model in missing.values():
             error = await self._bring(model)
@@ -74,11 +84,25 @@ class Mirror:
                 self._missing.add(model.digest)
                 log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
         self._missing &= missing.keys()
+        if len(forbidden) == len(self._namespaces):
+            return False
         self._store.mark_mirrored()
-        if time.monotonic() - self._collected >= self._keep_unused_seconds / 6:
+        if not forbidden and time.monotonic() - self._collected >= self._keep_unused_seconds / 6:
             await self._collect(named, self._keep_unused_seconds)
             self._collected = time.monotonic()
         return complete
+
+    def _tell(self, forbidden: dict[str, ApiError]) -> None:
+        """Log the namespaces that may not be read, and what follows."""
+        for namespace in forbidden.keys() - self._forbidden:
+            extra = {
+                "namespace": namespace,
+                "error": str(forbidden[namespace]),
+                "hint": "create the namespace and upgrade the release, which makes its Role, or take it out of watchNamespaces;"
+                " until then nothing is dropped from the store, since a model of that namespace may need it",
+            }
+            log.warning("NamespaceForbidden", extra=extra)
+        self._forbidden = set(forbidden)
 
     async def make_room(self) -> None:
         """Drop what nothing names however short ago it was used: the store is full."""

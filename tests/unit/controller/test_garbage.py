@@ -175,6 +175,50 @@ async def test_every_watched_namespace_counts(tmp_path: Path) -> None:
     assert around.store.digests() == {first, second}
 
 
+class OneForbidden(FakeCluster):
+    """The Role in some of the namespaces is gone."""
+
+    forbidden = frozenset({"b"})
+
+    async def each(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Object]:
+        if namespace in self.forbidden:
+            raise ApiError(403, "Forbidden", f"modeldeployments is forbidden in the namespace {namespace!r}")
+        async for body in super().each(kind, namespace, selector):
+            yield body
+
+
+async def test_a_namespace_that_may_not_be_read_keeps_the_others_from_nothing_and_everything_from_being_dropped(
+    around: Around, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = OneForbidden()
+    named, unnamed = [await around.pull(number) for number in (1, 2)]
+    body = serving(named, namespace="a")
+    entry = {"revision": 1, "name": "fraud", "version": "1", "digest": named, "deployedAt": "2026-01-02T03:04:05Z"}
+    body["status"] = {"history": [{**entry, "runID": "r", "cause": "Created", "image": "server:1"}]}
+    cluster.put("ModelDeployment", body)
+    around.store.drop({named}, 0)
+    assert not around.store.has(named)
+    age(around.store, 2 * HOUR)
+    mirror = Mirror(cluster, around.registry, around.store, ("b", "a"), HOUR)
+    for _ in range(2):
+        assert await mirror.look(), "all that could be brought is here"
+        await mirror.make_room()
+    assert around.store.mirrored
+    assert around.store.digests() == {named, unnamed}
+    (told,) = [record for record in caplog.records if record.message == "NamespaceForbidden"]
+    assert told.__dict__["namespace"] == "b"
+    assert "watchNamespaces" in told.__dict__["hint"]
+    cluster.forbidden = frozenset()
+    assert await mirror.look()
+    assert around.store.digests() == {named}, "and once it may be read, what nothing names goes"
+
+
+async def test_a_store_is_not_ready_before_any_namespace_could_be_read(around: Around) -> None:
+    cluster = OneForbidden()
+    assert not await Mirror(cluster, around.registry, around.store, ("b",), HOUR).look()
+    assert not around.store.mirrored
+
+
 async def test_garbage_never_goes_from_under_a_pull(around: Around) -> None:
     collected, going_on = asyncio.Event(), asyncio.Event()
 
