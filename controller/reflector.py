@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import aiohttp
@@ -55,26 +56,30 @@ class Reflector:
         self._changed = changed
         self._appeared = appeared
         self.looked = asyncio.Event()
-        """Set once the kind was listed, or is known not to be there."""
+        """Set once the kind was listed, or is known not to be there, or may not be listed."""
 
     async def run(self) -> None:
         """List and watch for ever."""
-        failures = 0
+        failures, forgotten = 0, False
         while True:
             try:
                 version = await self._list()
-                failures = 0
                 while version:
                     version = await self._watch(version)
+                    failures, forgotten = 0, False
             except _PASSING as error:
-                if isinstance(error, ApiError) and error.status == 404:
+                if isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND:
                     self._index.lost(self._kind)
                     self._health.heard(self._kind, self._namespace)
                     self.looked.set()
                     await asyncio.sleep(ABSENT_SECONDS)
                     continue
-                if isinstance(error, ApiError) and error.status == 410:  # what it was watching from is forgotten: list anew
+                if isinstance(error, ApiError) and error.status == HTTPStatus.GONE and not forgotten:
+                    forgotten = True  # what it was watching from: list anew, at once unless that was just done
                     continue
+                if isinstance(error, ApiError) and error.status == HTTPStatus.FORBIDDEN:  # the Role has gone, or not come yet
+                    self._health.forbidden(self._kind, self._namespace)
+                    self.looked.set()
                 failures += 1
                 extra = {"kind": self._kind, "namespace": self._namespace, "error": str(error) or type(error).__name__}
                 log.warning("WatchFailed", extra=extra)

@@ -6,8 +6,10 @@ finalizers on the objects. What to do is decided from the state, in `controller.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -38,6 +40,14 @@ FIRST_LOOK_SECONDS = 30.0  # of the children; what is not listed by then is read
 SERVER_SECONDS = 60  # kopf does not tell of bookmarks; it asks again when the server has ended a watch, and that is seen
 
 
+class Patience:
+    """The delays between kopf's attempts, without end. It gives up after the last of them, 403s and 503s included, and leaves
+    a namespace unwatched for ever, with no more than a line in the log."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0), itertools.repeat(30.0))
+
+
 class Queue(Protocol):
     def add(self, key: Key) -> None: ...
     def add_after(self, key: Key, delay: float) -> None: ...
@@ -47,6 +57,10 @@ async def watch(
     cluster: Cluster, index: Index, queue: Queue, health: Health, namespaces: Sequence[str], stop: asyncio.Event
 ) -> None:
     """Watch for ever. The signals that set `stop` go on doing so: kopf takes them for itself, and is not to have them."""
+
+    places = [*namespaces] or [ALL_NAMESPACES]
+    for kind, namespace in itertools.product((KIND, *CHILDREN), places):
+        health.heard(kind, namespace)  # from now on its silence counts, also where it never says a word
 
     def child_changed(child: Object) -> None:
         if (key := owner_of(child)) is not None:
@@ -59,7 +73,7 @@ async def watch(
     reflectors = [
         Reflector(cluster, index, health, kind, namespace, OURS, child_changed, kind_appeared)
         for kind in CHILDREN
-        for namespace in namespaces or (ALL_NAMESPACES,)
+        for namespace in places
     ]
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(reflector.run()) for reflector in reflectors]
@@ -107,6 +121,7 @@ def operator_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # no right to read namespaces and CustomResourceDefinitions is needed
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = Patience()
     settings.watching.connect_timeout = 10
     settings.watching.server_timeout = SERVER_SECONDS
     settings.watching.chunk_size = 500
@@ -123,9 +138,12 @@ def _observed(known: kopf.ConnectionInfo, health: Health) -> kopf.AiohttpSession
             return
         verb = "WATCH" if "watch" in url.query else request.method
         metrics.api_requests.labels(verb=verb, resource=PLURAL, code=str(status)).inc()
+        parent, name, _plural = url.path.split("/")[-3:]
+        namespace = name if parent == "namespaces" else ALL_NAMESPACES
         if status < 300:
-            parent, namespace, _plural = url.path.split("/")[-3:]
-            health.heard(KIND, namespace if parent == "namespaces" else ALL_NAMESPACES)
+            health.heard(KIND, namespace)
+        elif status == HTTPStatus.FORBIDDEN:
+            health.forbidden(KIND, namespace)
 
     tracing.on_request_end.append(answered)
     session = aiohttp.ClientSession(

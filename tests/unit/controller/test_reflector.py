@@ -115,6 +115,20 @@ async def test_what_was_deleted_in_a_gap_is_found_to_be_gone(follow: Follow) -> 
     assert watched.script.watched_from == ["30", "50"]
 
 
+@pytest.mark.parametrize(
+    ("watches", "pauses"),
+    [([[GONE]], 0), ([[GONE], [GONE], [GONE]], 2), ([[GONE], [BOOKMARK], [GONE], [BOOKMARK], [GONE]], 0)],
+    ids=["once", "in a row", "with a watch between"],
+)
+async def test_a_version_that_is_forgotten_as_soon_as_it_was_listed_is_a_failure(
+    follow: Follow, caplog: pytest.LogCaptureFixture, watches: list[list[Any]], pauses: int
+) -> None:
+    lists = [[str(30 + number)] for number in range(1 + watches.count([GONE]))]
+    watched = await follow(Script(lists, [*watches]))
+    assert watched.script.lists == []
+    assert [record.message for record in caplog.records] == ["WatchFailed"] * pauses
+
+
 async def test_a_kind_that_is_not_there_is_waited_for(follow: Follow) -> None:
     absent = ApiError(404, "NotFound", "the server could not find the requested resource")
     watched = await follow(Script([absent, absent, ["30", [child(1)]]], []))
@@ -131,6 +145,33 @@ async def test_a_kind_that_goes_away_is_absent(follow: Follow) -> None:
 
 async def test_a_list_that_fails_is_tried_again(follow: Follow) -> None:
     watched = await follow(Script([ApiError(500, "", ""), ConnectionResetError(), TimeoutError(), ["30"]], []))
+    assert watched.index.complete("Service")
+
+
+def test_where_it_may_not_watch_no_restart_helps_and_the_age_tells() -> None:
+    now = 0.0
+    health = Health(lambda: now)
+    health.heard("Service", "b")
+    now = WATCH_SILENCE + 1
+    health.forbidden("Service", "b")
+    assert health.trouble() is None
+    assert health.ages() == {"Service": WATCH_SILENCE + 1}
+    now += WATCH_SILENCE + 1
+    assert health.trouble() == "the watch of Service was silent for 241 s", "it is not even asked for any more"
+
+
+@pytest.mark.usefixtures("follow")
+async def test_what_it_may_not_list_nobody_waits_for_and_it_comes_once_it_may() -> None:
+    watched = Watched(Script([ApiError(403, "Forbidden", "no Role"), ["30", [child(1)]]], []))
+    now = 0.0
+    watched.health._clock = lambda: now
+    watched.health.heard("Service")
+    now = WATCH_SILENCE + 1
+    async with _running(watched.reflector):
+        await asyncio.wait_for(watched.reflector.looked.wait(), 5)
+        assert watched.health.trouble() is None
+        assert not watched.index.complete("Service")
+        await asyncio.wait_for(watched.script.done.wait(), 5)
     assert watched.index.complete("Service")
 
 
