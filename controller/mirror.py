@@ -71,10 +71,10 @@ class Mirror:
                     named |= digests
                     if not digests <= here:
                         missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
-            except ApiError as error:
-                if error.status != HTTPStatus.FORBIDDEN or not namespace:
+            except ApiError as refused:
+                if refused.status != HTTPStatus.FORBIDDEN or not namespace:
                     raise
-                forbidden[namespace] = error
+                forbidden[namespace] = refused
         self._tell(forbidden)
         complete = True
         for model in missing.values():
