@@ -22,8 +22,9 @@ from controller.health import Health
 from controller.index import Index
 from controller.lease import Lease, LostLeadershipError
 from controller.mirror import Mirror
+from controller.ports import Key
 from controller.readers import Readers
-from controller.reconcile import Key, Reconciler
+from controller.reconcile import Reconciler
 from controller.registry import Registry
 from controller.resources.deployment import PodSettings
 from controller.serve_store import create_app

@@ -151,9 +151,9 @@ class RolloutSettings(_Spec):
 
     mode: Literal["Automatic", "Manual", "Paused"] | None = Field(
         default=None,
-        description="Automatic: a version that passes every check is rolled out. Manual: another model version waits until its"
-        " number is in the annotation mlserving.dev/approve. Paused: no rollout starts; what serves goes on, and a person"
-        " can still go back. Default: the operator's settings, Automatic.",
+        description="Automatic: a version that passes every check is rolled out. Manual: another model version waits until it"
+        " is named, as NAME/VERSION, in the annotation mlserving.dev/approve. Paused: no rollout starts; what serves goes on,"
+        " and a person can still go back. Default: the operator's settings, Automatic.",
     )
     progress_deadline_seconds: int | None = Field(
         default=None,

@@ -6,11 +6,12 @@ from typing import Literal
 
 from controller import api
 from controller.api import Condition, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
+from controller.decision import Decision, Pause
 from controller.errors import ReconcileError, Stalling
 from controller.gates import Refusal
 from controller.resources.deployment import DEFAULT_REPLICAS
 from controller.resources.identity import Owner
-from controller.rollout import Decision, Failure, Pause, PinnedModel, Rollout, Word
+from controller.rollout import Failure, PinnedModel, Rollout, Word
 from controller.workload import Fault, Workload
 
 # That the registry does not answer, or not to us, says nothing about what runs.
@@ -196,9 +197,8 @@ def _paused(outcome: Outcome, pause: Pause) -> str:
     owner, asked = outcome.owner, outcome.asked
     waiting = f"{asked.name} version {asked.version}" if asked is not None else "what the spec asks for"
     if pause is Pause.APPROVAL and asked is not None:
-        command = (
-            f'kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {api.APPROVE_ANNOTATION}="{asked.version}"'
-        )
+        approval = f'{api.APPROVE_ANNOTATION}="{asked.name}/{asked.version}"'
+        command = f"kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {approval}"
         return f"{waiting} passed every check and waits for approval, as rollout.mode is Manual: {command}"
     if pause is Pause.DEPLOYMENT:
         command = f"kubectl rollout resume -n {owner.namespace} deployment/{owner.name}"

@@ -20,7 +20,7 @@ from controller.errors import ReconcileError, Stalling
 from controller.ports import Cluster, Registry
 from controller.resolution import reference_to
 from controller.resource import naming, read_status
-from controller.resources.deployment import MODEL_DIGEST
+from controller.resources.rollouts import MODEL_DIGEST
 from controller.store import Store
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,11 @@ class Mirror:
         self._tell(forbidden)
         complete = True
         for model in missing.values():
-            error = await self._bring(model)
-            complete = complete and error is None
-            if error is not None and error.reason != "Pulling" and model.digest not in self._missing:
+            missed = await self._bring(model)
+            complete = complete and missed is None
+            if missed is not None and missed.reason != "Pulling" and model.digest not in self._missing:
                 self._missing.add(model.digest)
-                log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(error)})
+                log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(missed)})
         self._missing &= missing.keys()
         if len(forbidden) == len(self._namespaces):
             return False

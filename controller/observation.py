@@ -7,9 +7,9 @@ from controller.conditions import is_of
 from controller.index import telling
 from controller.ports import Cluster, Object, Seen
 from controller.resource import Resource
-from controller.resources import deployment as deployments
+from controller.resources import rollouts
 from controller.resources.identity import Owner, owned, selector
-from controller.rollout import Progress, Rollout
+from controller.rollout import Failure, Progress, Rollout
 from controller.workload import Fault, answering, certain_failure, fault, workload
 
 
@@ -26,15 +26,30 @@ class Live:
 
     @property
     def rollout(self) -> Rollout | None:
-        known = deployments.read_rollout(self.deployment) if self.deployment else None
-        if known is None:
-            return None
-        marks = [each.failed for each in self.remembered if each.number == known.number and each.failed is not None]
-        return replace(known, failed=marks[0] if marks else None)
+        known = rollouts.read_rollout(self.deployment) if self.deployment else None
+        return replace(known, failed=self._marks.get(known.number)) if known is not None else None
 
     @property
     def remembered(self) -> tuple[Rollout, ...]:
-        return tuple(known for each in self.replica_sets if (known := deployments.read_rollout(each)) is not None)
+        """What the ReplicaSets remember. A rollout that was restarted has several: a mark on one is about all of them."""
+        marks = self._marks
+        return tuple(replace(each, failed=marks.get(each.number)) for each in self._known)
+
+    def with_replica_set(self, written: Object) -> "Live":
+        """The same with a ReplicaSet as it was just written."""
+        return replace(self, replica_sets=(*self.without_replica_set(written).replica_sets, written))
+
+    def without_replica_set(self, gone: Object) -> "Live":
+        uid = gone["metadata"]["uid"]
+        return replace(self, replica_sets=tuple(each for each in self.replica_sets if each["metadata"]["uid"] != uid))
+
+    @property
+    def _known(self) -> tuple[Rollout, ...]:
+        return tuple(known for each in self.replica_sets if (known := rollouts.read_rollout(each)) is not None)
+
+    @property
+    def _marks(self) -> dict[int, Failure]:
+        return {each.number: each.failed for each in self._known if each.failed is not None}
 
 
 async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
@@ -49,7 +64,7 @@ async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
     if deployment is None:
         return Live(replica_sets=tuple(replica_sets))
     replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
-    current, pods = deployments.read_rollout(deployment), workload(deployment)
+    current, pods = rollouts.read_rollout(deployment), workload(deployment)
     trouble = None
     if current is not None and not pods.complete and (pods.deadline_exceeded or _may_be_in_trouble(seen, owner)):
         trouble = fault(await cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
@@ -68,8 +83,9 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
         completed=pods.complete or served or answers == {current.number},
         failure=certain_failure(pods, live.trouble, current, now),
         answering=answers,
+        served=frozenset({serving.rollout} if serving is not None else ()),
         paused=bool(live.deployment["spec"].get("paused")),
-        edited=deployments.edited(live.deployment, live.replica_sets),
+        edited=rollouts.edited(live.deployment, live.replica_sets),
     )
 
 

@@ -7,6 +7,8 @@ from controller.api import ModelReference
 from controller.registry import ModelVersion, RemoteFile
 
 Object = dict[str, Any]
+Key = tuple[str, str]
+"""Namespace and name of a ModelDeployment."""
 
 
 class Cluster(Protocol):

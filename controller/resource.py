@@ -30,7 +30,7 @@ class Resource:
     spec: ModelDeploymentSpec
     word: Word
     approved: str
-    """The version that a person approved."""
+    """The model version that a person approved, as NAME/VERSION."""
     disabled: bool
     """A person wants nothing to be touched."""
     before: ModelDeploymentStatus

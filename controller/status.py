@@ -4,26 +4,14 @@ Pure: `now` is part of the outcome, and the status before is only asked for what
 something has been so. The sentences of the conditions are in `controller.conditions`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from controller import api
 from controller.api import HistoryEntry, Hold, ModelDeploymentStatus, QuarantinedVersion, ServingModel
-from controller.conditions import REGISTRY_AWAY, Outcome, as_known_before, condition, conditions, held_message, is_of
+from controller.conditions import Outcome, as_known_before, condition, conditions, is_of
+from controller.decision import Pause
 from controller.resources.service import url
-from controller.rollout import Cause, Decision, Failure, Kind, PinnedModel, Quarantined, Rollout, Word
-
-_ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """An event to be."""
-
-    kind: Literal["Normal", "Warning"]
-    reason: str
-    message: str
+from controller.rollout import Cause, Failure, PinnedModel, Quarantined, taken_back
 
 
 def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploymentStatus:
@@ -48,73 +36,6 @@ def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploym
         url=url(outcome.owner, outcome.spec),
         conditions=conditions(outcome, serving, before),
     )
-
-
-def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
-    """What a person who looks at the events should read: changes only."""
-    told = []
-    decision = outcome.decision
-    if outcome.acted and decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
-        was = f", after version {before.serving.version}" if before.serving else ""
-        told.append(Announcement("Normal", "RolloutStarted", f"{change_cause(decision, outcome.word)}{was}"))
-    if outcome.acted and decision.kind is Kind.RESTORE:
-        told.append(_restored(outcome))
-    if after.hold is not None and after.hold.by == "Person" and (before.hold is None or before.hold.since != after.hold.since):
-        told.append(Announcement("Normal", "HeldByPerson", held_message(outcome)))
-    if after.hold is None and before.hold is not None:
-        told.append(Announcement("Normal", "HoldEnded", f"version {before.hold.version} is no longer held"))
-    old, new = before.condition("Ready"), after.condition("Ready")
-    if new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason)):
-        trouble = new.status == "False" and new.reason not in _ON_ITS_WAY
-        if trouble or new.reason == "Serving":
-            told.append(Announcement("Warning" if trouble else "Normal", new.reason, new.message))
-    resolved = after.condition("ModelResolved")
-    earlier = before.condition("ModelResolved")
-    if resolved is not None and resolved.reason in REGISTRY_AWAY and (earlier is None or earlier.reason != resolved.reason):
-        told.append(Announcement("Warning", resolved.reason, resolved.message))
-    return list(dict.fromkeys(told))
-
-
-def _restored(outcome: Outcome) -> Announcement:
-    """What was put back, and why."""
-    decision = outcome.decision
-    model = decision.model.label if decision.model is not None else "the model"
-    if decision.cause is Cause.EDIT_REVERTED:
-        told = (
-            "somebody changed the Deployment's pod template by hand; it was put back. Change the ModelDeployment's spec instead"
-        )
-        return Announcement("Warning", "EditReverted", told)
-    if decision.failed is not None and decision.failed_model is not None:
-        return Announcement("Warning", "RolledBack", f"{decision.failed_model.label} failed and is taken back to {model}")
-    return Announcement("Normal", "RolloutStarted", f"{model}, tried again after the cluster let it fail")
-
-
-def change_cause(decision: Decision, word: Word) -> str:
-    """A line of `kubectl rollout history`."""
-    model = decision.model
-    if model is None:
-        return ""
-    if decision.cause is Cause.SERVER_UPDATE:
-        return f"{model.label}, another server image"
-    if decision.held:
-        return f"{model.label}, as a person chose; other settings changed"
-    if decision.cause is Cause.SPEC_CHANGED:
-        return f"{model.label}, settings changed"
-    if decision.cause is Cause.RETRY:
-        return f"{model.label} ({word.request}), tried again"
-    return f"{model.label} ({word.request})"
-
-
-def put_back_cause(decision: Decision) -> str:
-    """The line of `kubectl rollout history` for a template that the operator put back; empty where its own still fits."""
-    if (
-        decision.cause is not Cause.ROLLED_BACK
-        or decision.failed is None
-        or decision.failed_model is None
-        or decision.model is None
-    ):
-        return ""
-    return f"{decision.model.label}, put back by the operator: {decision.failed_model.label} failed ({decision.failed.reason})"
 
 
 def unsupported(before: ModelDeploymentStatus, generation: int, now: datetime, message: str) -> ModelDeploymentStatus:
@@ -185,7 +106,8 @@ def _still_answering(outcome: Outcome, before: ModelDeploymentStatus) -> Serving
 def _hold(outcome: Outcome, before: ModelDeploymentStatus) -> Hold | None:
     model = outcome.decision.model
     if not outcome.decision.held or model is None:
-        return _operator_hold(outcome)
+        untouched = outcome.decision.pause in (Pause.DEPLOYMENT, Pause.DISABLED)
+        return before.hold if untouched else _operator_hold(outcome)
     earlier = before.hold
     word = outcome.live.word if outcome.live is not None else outcome.word  # of the moment in which it was chosen
     same = earlier is not None and (earlier.digest, earlier.request, earlier.retry) == (model.digest, word.request, word.retry)
@@ -217,8 +139,8 @@ def _operator_hold(outcome: Outcome) -> Hold | None:
 
 def _quarantined(outcome: Outcome, before: ModelDeploymentStatus) -> list[QuarantinedVersion]:
     """What failed and is not tried again by itself; what ReplicaSets remember counts, the status for those that are gone."""
-    marked = [
-        QuarantinedVersion(
+    marked = {
+        each.number: QuarantinedVersion(
             name=each.model.name,
             version=each.model.version,
             digest=each.model.digest,
@@ -231,11 +153,11 @@ def _quarantined(outcome: Outcome, before: ModelDeploymentStatus) -> list[Quaran
             retry=each.failed.retry,
         )
         for each in outcome.remembered
-        if each.failed is not None and each.failed.by_version
-    ]
+        if each.failed is not None and each.failed.by_version and each.cause != Cause.SERVER_UPDATE
+    }
     remembered = {each.number for each in outcome.remembered}
     gone = [entry for entry in before.quarantined if entry.rollout not in remembered]
-    standing = [entry for entry in (*marked, *gone) if entry.retry == outcome.word.retry]
+    standing = [entry for entry in (*marked.values(), *gone) if entry.retry == outcome.word.retry]
     return sorted(standing, key=lambda entry: entry.rollout, reverse=True)[: api.QUARANTINE_LIMIT]
 
 
@@ -265,21 +187,20 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     history = list(before.history)
     if live is None or outcome.workload is None or not outcome.workload.seen:  # not numbered yet; it soon is
         return history
-    if history and history[0].revision == live.revision:
+    if history and (history[0].revision, history[0].rollout) == (live.revision, live.number):
         return history
     if history and history[0].ended_at is None:
         history[0] = history[0].model_copy(update={"ended_at": outcome.now})
-    decision = outcome.decision
-    if not history:
-        cause: str = Cause.CREATED
-    elif _taken_back(outcome, live) and (history[0].rollout, history[0].cause) != (live.number, Cause.ROLLED_BACK):
-        cause = Cause.ROLLED_BACK
-    elif history[0].rollout == live.number:
-        cause = Cause.RESTART
-    elif decision.undone is not None and decision.kind is not Kind.REPLACE:
-        cause = Cause.UNDO
-    else:
+    put_back = taken_back(live, max(outcome.remembered, key=lambda rollout: rollout.number, default=live))
+    numbers = [entry.rollout for entry in history]
+    if put_back and history and (history[0].rollout, history[0].cause) != (live.number, Cause.ROLLED_BACK):
+        cause: str = Cause.ROLLED_BACK
+    elif live.number not in numbers:
         cause = live.cause
+    elif live.number == numbers[0]:
+        cause = Cause.RESTART
+    else:
+        cause = Cause.UNDO  # nobody else brings an old number back
     model = live.model
     entry = HistoryEntry(
         revision=live.revision,
@@ -296,26 +217,6 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         scikit_learn=model.scikit_learn,
         deployed_at=outcome.now,
         cause=cause,
-        message=_history_message(cause, live),
+        message=live.told,
     )
     return [entry, *history][: api.HISTORY_LIMIT]
-
-
-def _taken_back(outcome: Outcome, live: Rollout) -> bool:
-    """What is live was put back by the operator when the newest rollout failed."""
-    newest = max(outcome.remembered, key=lambda rollout: rollout.number, default=live)
-    return newest.number > live.number and newest.failed is not None and newest.failed.back_to == live.number
-
-
-def _history_message(cause: str, live: Rollout) -> str:
-    if cause == Cause.UNDO:
-        return f"{live.model.label}, by kubectl rollout undo"
-    if cause == Cause.ROLLED_BACK:
-        return f"{live.model.label}, by the operator: the rollout after it failed"
-    if cause == Cause.SERVER_UPDATE:
-        return f"{live.model.label}, another server image"
-    if cause == Cause.SPEC_CHANGED:
-        return f"{live.model.label}, settings changed"
-    if cause == Cause.RESTART:
-        return f"{live.model.label}, pods restarted or changed by hand"
-    return f"{live.model.label} ({live.word.request})"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from controller.resources.deployment import ROLLOUT, read_rollout
+from controller.resources.rollouts import ROLLOUT, read_rollout
 from controller.rollout import Failure, Rollout
 from controller.text import bounded
 

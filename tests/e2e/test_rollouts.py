@@ -206,7 +206,7 @@ class TestModes:
         team.move_alias(Versions.third)
         team.until_ready_is("True", "AwaitingApproval")
         assert team.status()["target"]["version"] == Versions.third
-        team.kubectl("annotate", "--overwrite", f"mdep/{NAME}", f"mlserving.dev/approve={Versions.third}")
+        team.kubectl("annotate", "--overwrite", f"mdep/{NAME}", f"mlserving.dev/approve={team.model}/{Versions.third}")
         team.until_serving(Versions.third)
 
     def test_paused_waits_for_nobody(self, team: Team, load: Traffic) -> None:

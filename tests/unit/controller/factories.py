@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controller.catalogue import Catalogue, Runtime
+from controller.decision import Observed
 from controller.policy import Gates, Trust
 from controller.resources.deployment import PodSettings
-from controller.rollout import Observed, PinnedModel, Rollout, Word
+from controller.rollout import PinnedModel, Rollout, Word
 from controller.settings import Settings
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -37,6 +38,8 @@ def rollout(number: int, version: int, **changes: Any) -> Rollout:
         "word": CHAMPION,
         "inputs": "as-before",
         "held": "",
+        "pending": "",
+        "told": "",
         "cause": "ModelChanged",
         "image": "server:1",
         "runtime": "sklearn-1.9",

@@ -12,7 +12,7 @@ from typing import Any
 from controller.api import KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.index import trimmed
-from controller.resources.deployment import REVISION
+from controller.resources.rollouts import REVISION
 
 Object = dict[str, Any]
 Objects = list[Object]  # `list` is a verb of the client below

@@ -4,6 +4,7 @@ from typing import Any
 
 from controller.api import ModelDeploymentSpec
 from controller.resources import deployment as deployments
+from controller.resources import rollouts
 from controller.resources.identity import Owner
 from controller.rollout import Word
 from tests.unit.controller.factories import model, pod_settings
@@ -21,16 +22,16 @@ def template(**fields: Any) -> dict[str, Any]:
 
 def test_a_rollout_is_read_back_as_it_was_written() -> None:
     word = Word(request="fraud@champion", retry="x")
-    annotations = deployments.rollout_annotations(word, "hash", held=True, cause="SpecChanged", change_cause="why")
+    annotations = rollouts.rollout_annotations(word, "hash", held=True, cause="SpecChanged", change_cause="why")
     body = deployments.deployment(OWNER, spec(), template(), annotations, 300)
-    found = deployments.read_rollout(body)
+    found = rollouts.read_rollout(body)
     assert found is not None
     assert (found.number, found.model, found.word, found.inputs, found.held) == (7, model(3), word, "hash", "hash")
     assert found.cause == "SpecChanged"
 
 
 def test_a_template_of_somebody_else_is_no_rollout() -> None:
-    assert deployments.read_rollout({"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}) is None
+    assert rollouts.read_rollout({"metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}) is None
 
 
 def test_every_container_is_restricted_and_bounded() -> None:

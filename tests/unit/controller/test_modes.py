@@ -15,13 +15,13 @@ class TestManual:
         assert (world.live_version, world.condition("Ready")) == ("1", ("True", "AwaitingApproval"))
         ready, target = world.status.condition("Ready"), world.status.target
         assert ready is not None
-        assert 'mlserving.dev/approve="2"' in ready.message
+        assert 'mlserving.dev/approve="fraud/2"' in ready.message
         assert target is not None
         assert target.version == "2"
-        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "3"})
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/3"})
         await world.settle()
         assert world.live_version == "1"
-        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "2"})
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/2"})
         await world.settle()
         assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
 
@@ -30,7 +30,7 @@ class TestManual:
         assert ("Deployment", *KEY) not in world.cluster.objects
         assert world.condition("Ready") == ("False", "AwaitingApproval")
         assert world.condition("Stalled")[0] == "True"
-        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "1"})
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/1"})
         await world.settle()
         assert world.condition("Ready") == ("True", "Serving")
 
@@ -47,7 +47,7 @@ class TestPaused:
         before = world.deployment["spec"]["template"]
         world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Paused"}, resources={"limits": {"cpu": "1"}})
         world.registry.aliases["champion"] = "2"
-        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "2"})
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/2"})
         await world.settle()
         assert world.deployment["spec"]["template"] == before
         assert world.condition("Ready") == ("True", "RolloutsPaused")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from controller.index import telling
-from controller.resources.deployment import ROLLOUT
+from controller.resources.rollouts import ROLLOUT
 from controller.workload import fault, workload
 from tests.unit.controller.factories import rollout
 

@@ -1,6 +1,7 @@
 """The table of `decide`: what is live after each thing that people, registries and accidents do."""
 
-from controller.rollout import Cause, Kind, PinnedModel, Word, decide
+from controller.decision import Kind, decide
+from controller.rollout import Cause, PinnedModel, Word
 from tests.unit.controller.factories import CHAMPION, model, observed, rollout
 
 PINNED_TO_ONE = Word(request="fraud/1")
@@ -129,7 +130,11 @@ class TestUnknownTarget:
         assert (decision.kind, decision.model) == (Kind.REPLACE, model(1))
 
     def test_but_not_while_another_model_is_asked_for(self) -> None:
-        assert decide(observed(word=Word(request="fraud/9"), target=None, inputs="other", live=rollout(1, 1))).kind is Kind.KEEP
+        asked = Word(request="fraud/9")
+        decision = decide(observed(word=asked, target=None, inputs="other", live=rollout(1, 1)))
+        assert (decision.kind, decision.model, decision.pending) == (Kind.RECORD, model(1), "fraud/9")
+        noted = rollout(1, 1, pending="fraud/9")
+        assert decide(observed(word=asked, target=None, inputs="other", live=noted)).kind is Kind.KEEP
 
 
 class TestDeletedDeployment:
@@ -162,6 +167,8 @@ def test_a_decision_carried_out_is_stable() -> None:
                         new = rollout(
                             first.number, 0, model=first.model, word=word, inputs=inputs, held=inputs if first.held else ""
                         )
+                    elif first.pending:
+                        new = rollout(live.number, 0, model=live.model, inputs=live.inputs, held=live.held, pending=first.pending)
                     elif first.kind is Kind.RECORD:
                         new = rollout(
                             live.number, 0, model=live.model, word=word, inputs=live.inputs, held=inputs if first.held else ""

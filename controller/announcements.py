@@ -1,0 +1,78 @@
+"""What is told in passing: events of a ModelDeployment, and the lines of `kubectl rollout history`. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from controller.api import ModelDeploymentStatus
+from controller.conditions import REGISTRY_AWAY, Outcome, held_message
+from controller.decision import Decision, Kind
+from controller.rollout import Cause, Word
+
+_ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An event to be."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
+    """What a person who looks at the events should read: changes only."""
+    told = []
+    decision = outcome.decision
+    if outcome.acted and decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
+        was = f", after version {before.serving.version}" if before.serving else ""
+        told.append(Announcement("Normal", "RolloutStarted", f"{change_cause(decision, outcome.word)}{was}"))
+    if outcome.acted and decision.kind is Kind.RESTORE:
+        told.append(_restored(outcome))
+    if after.hold is not None and after.hold.by == "Person" and (before.hold is None or before.hold.since != after.hold.since):
+        told.append(Announcement("Normal", "HeldByPerson", held_message(outcome)))
+    if after.hold is None and before.hold is not None:
+        told.append(Announcement("Normal", "HoldEnded", f"version {before.hold.version} is no longer held"))
+    old, new = before.condition("Ready"), after.condition("Ready")
+    if new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason)):
+        trouble = new.status == "False" and new.reason not in _ON_ITS_WAY
+        if trouble or new.reason == "Serving":
+            told.append(Announcement("Warning" if trouble else "Normal", new.reason, new.message))
+    resolved = after.condition("ModelResolved")
+    earlier = before.condition("ModelResolved")
+    if resolved is not None and resolved.reason in REGISTRY_AWAY and (earlier is None or earlier.reason != resolved.reason):
+        told.append(Announcement("Warning", resolved.reason, resolved.message))
+    return list(dict.fromkeys(told))
+
+
+def _restored(outcome: Outcome) -> Announcement:
+    """What was put back, and why."""
+    decision = outcome.decision
+    model = decision.model.label if decision.model is not None else "the model"
+    if decision.cause is Cause.EDIT_REVERTED:
+        told = (
+            "somebody changed the Deployment's pod template by hand; it was put back. Change the ModelDeployment's spec instead"
+        )
+        return Announcement("Warning", "EditReverted", told)
+    failed = decision.failed_model.label if decision.failed_model is not None else "what was live"
+    return Announcement("Warning", "RolledBack", f"{failed} failed and is taken back to {model}")
+
+
+def change_cause(decision: Decision, word: Word) -> str:
+    """A line of `kubectl rollout history`."""
+    model, cause = decision.model, decision.cause
+    if model is None:
+        return ""
+    if cause is Cause.ROLLED_BACK and decision.failed is not None and decision.failed_model is not None:
+        return f"{model.label}, put back by the operator: {decision.failed_model.label} failed ({decision.failed.reason})"
+    if cause is Cause.UNDO:
+        return f"{model.label}, by kubectl rollout undo"
+    if cause is Cause.SERVER_UPDATE:
+        return f"{model.label}, another server image"
+    if decision.held:
+        return f"{model.label}, as a person chose; other settings changed"
+    if cause is Cause.SPEC_CHANGED:
+        return f"{model.label}, settings changed"
+    if cause is Cause.RETRY:
+        return f"{model.label} ({word.request}), tried again"
+    return f"{model.label} ({word.request})"

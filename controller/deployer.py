@@ -1,0 +1,155 @@
+"""Carries a decision out on the Deployment and its ReplicaSets, and tidies up behind it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from controller import gates
+from controller.announcements import change_cause
+from controller.api import RolloutSettings
+from controller.children import name_conflict
+from controller.decision import Decision, Kind
+from controller.errors import Waiting
+from controller.observation import Live, progress
+from controller.ports import Cluster, Key, Object
+from controller.resolution import Resolver
+from controller.resource import Resource
+from controller.resources import deployment as deployments
+from controller.resources import rollouts
+from controller.resources.deployment import PodGates, PodSettings
+from controller.rollout import Cause, PinnedModel
+from controller.settings import RolloutDefaults
+from controller.text import bounded
+
+CONTESTED_WINDOW = timedelta(minutes=10)
+CONTESTED_TIMES = 3  # in that window; whoever changes a template more often than that is not fought
+CONTESTED_DELAY = 120.0  # seconds
+
+
+class Deployer:
+    """What is done to a Deployment. Every write says what it read, and fails where somebody wrote in between."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        resolver: Resolver,
+        pods: PodSettings,
+        defaults: RolloutDefaults,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._resolver = resolver
+        self._pods = pods
+        self._defaults = defaults
+        self._clock = clock
+        self._reverted: dict[Key, list[datetime]] = {}
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone, or not ours to touch any more."""
+        self._reverted.pop(key, None)
+
+    async def carry_out(self, resource: Resource, live: Live, decision: Decision) -> Live:
+        """What is live then. Raises Stalling (NameConflict) and Waiting (TemplateContested, what the store waits for)."""
+        if decision.kind in (Kind.KEEP, Kind.RECORD):
+            live = await self._tidy(resource, live)
+        if decision.model is None or decision.kind in (Kind.WAIT, Kind.KEEP):
+            return live
+        if live.deployment is None:
+            return await self._write_template(resource, live, decision, decision.model)
+        if decision.kind is Kind.RECORD:
+            operations = rollouts.annotation_patch(live.deployment, _remembered(resource, decision))
+            return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
+        if decision.kind is Kind.RESTORE:
+            return await self._put_back(resource, live, live.deployment, decision)
+        return await self._write_template(resource, live, decision, decision.model)
+
+    async def _write_template(self, resource: Resource, live: Live, decision: Decision, model: PinnedModel) -> Live:
+        """A new template, in a new Deployment where there is none."""
+        owner, spec = resource.owner, resource.spec
+        if live.name_taken:
+            raise name_conflict("Deployment", owner)
+        await self._resolver.have_in_store(model, owner.namespace)
+        said = spec.rollout or RolloutSettings()
+        deadline = said.progress_deadline_seconds or self._defaults.progress_deadline_seconds
+        judged = self._pod_gates(resource, model, deadline)
+        template = deployments.pod_template(owner, spec, model, decision.number, self._pods, judged)
+        annotations = rollouts.rollout_annotations(
+            resource.word,
+            deployments.inputs(spec),
+            held=decision.held,
+            cause=decision.cause or "",
+            change_cause=change_cause(decision, resource.word),
+        )
+        if live.deployment is None:
+            body = deployments.deployment(owner, spec, template, annotations, deadline)
+            return Live(deployment=await self._cluster.create("Deployment", body))
+        operations = rollouts.template_patch(live.deployment, template, annotations)
+        return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations), trouble=None)
+
+    async def _put_back(self, resource: Resource, live: Live, deployment: Object, decision: Decision) -> Live:
+        """The template of an earlier ReplicaSet. The mark first: a crash in between is then no person's undo."""
+        current = live.rollout
+        if decision.cause is Cause.EDIT_REVERTED:
+            self._note_edit((resource.owner.namespace, resource.owner.name), deployment)
+        elif current is not None:
+            for replica_set in rollouts.of_rollout(live.replica_sets, current.number)[-1:]:
+                operations = rollouts.mark_patch(replica_set, decision.failed)
+                live = live.with_replica_set(await self._cluster.patch("ReplicaSet", replica_set, operations))
+        first, *_ = rollouts.of_rollout(live.replica_sets, decision.number)
+        why = change_cause(decision, resource.word) if decision.cause is Cause.ROLLED_BACK else ""
+        operations = rollouts.restore_patch(deployment, first, held=decision.held, change_cause=why)
+        return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
+
+    def _note_edit(self, key: Key, deployment: Object) -> None:
+        """Whoever keeps changing the template is told of, not fought."""
+        now = self._clock()
+        times = [time for time in self._reverted.get(key, []) if now - time < CONTESTED_WINDOW]
+        if len(times) >= CONTESTED_TIMES:
+            self._reverted[key] = times
+            who = rollouts.editor(deployment) or "somebody"
+            raise Waiting(
+                "TemplateContested",
+                f"{bounded(who, 100)} keeps changing the Deployment's pod template; it was put back {len(times)} times in"
+                f" {CONTESTED_WINDOW.seconds // 60} minutes and is now left alone for a while. Keep it from doing so;"
+                " what pods should be like belongs into the ModelDeployment's spec",
+                delay=CONTESTED_DELAY,
+            )
+        self._reverted[key] = [*times, now]
+
+    async def _tidy(self, resource: Resource, live: Live) -> Live:
+        """Marks that do not hold any more go, and so do ReplicaSets that would only mislead `kubectl rollout undo`."""
+        current, deployment = live.rollout, live.deployment
+        if deployment is None or current is None:
+            return live
+        if rollouts.is_marked(deployment):  # kubectl brought it along when a person went back to what had failed
+            patched = await self._cluster.patch("Deployment", deployment, rollouts.annotation_patch(deployment, {}))
+            live = replace(live, deployment=patched)
+        completed = progress(resource, live, self._clock()).completed
+        if current.failed is not None and (completed or current.failed.back_to):
+            # It serves now, or it is live again and on its way: whoever goes back from here is a person.
+            left = None if completed else replace(current.failed, back_to=0)
+            for replica_set in rollouts.of_rollout(live.replica_sets, current.number):
+                if rollouts.is_marked(replica_set):
+                    operations = rollouts.mark_patch(replica_set, left)
+                    live = live.with_replica_set(await self._cluster.patch("ReplicaSet", replica_set, operations))
+        for replica_set in rollouts.superseded(live.replica_sets, current, completed=completed):
+            await self._cluster.delete("ReplicaSet", replica_set)
+            live = live.without_replica_set(replica_set)
+        return live
+
+    def _pod_gates(self, resource: Resource, model: PinnedModel, seconds: int) -> PodGates | None:
+        """What new pods judge themselves by for so many seconds, where the model's files were never rolled out with success."""
+        wanted = resource.spec.gates.with_defaults(self._pods.default_gates)
+        failed = {each.digest for each in resource.before.quarantined}
+        proved = {entry.digest for entry in resource.before.history} - failed
+        return gates.in_pods(wanted, model.version, model.digest, proved, self._clock(), seconds)
+
+
+def _remembered(resource: Resource, decision: Decision) -> dict[str, str]:
+    """What is written on a Deployment whose template stays."""
+    if decision.pending:
+        return {rollouts.PENDING: decision.pending}
+    remembered = rollouts.word_annotations(resource.word, decision.held_inputs)
+    if decision.cause is Cause.UNDO:
+        remembered[rollouts.CHANGE_CAUSE] = change_cause(decision, resource.word)
+    return remembered

@@ -1,0 +1,233 @@
+"""What a template, its Deployment and its ReplicaSets remember of a rollout, and how that is read back and put back."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from controller.api import GROUP, MANAGED_BY
+from controller.rollout import Failure, PinnedModel, Rollout, Word
+
+Object = dict[str, Any]
+
+# On the pod template, and so on every ReplicaSet that was ever made from it.
+ROLLOUT = f"{GROUP}/rollout"
+MODEL_NAME = f"{GROUP}/model-name"
+MODEL_VERSION = f"{GROUP}/model-version"
+MODEL_DIGEST = f"{GROUP}/model-digest"
+MODEL_RUN_ID = f"{GROUP}/model-run-id"
+MODEL_SIZE = f"{GROUP}/model-size-bytes"
+MODEL_VERIFIED = f"{GROUP}/model-verified"
+MODEL_REGISTRY = f"{GROUP}/model-registry"
+MODEL_SCIKIT_LEARN = f"{GROUP}/model-scikit-learn"
+RUNTIME = f"{GROUP}/runtime"
+
+# On the Deployment. The Deployment controller copies them to the ReplicaSet of the template that is live, so they tell
+# under which word each template was written; `kubectl rollout undo` puts the old ones back together with the template.
+REQUEST = f"{GROUP}/request"
+RETRY = f"{GROUP}/retry"
+INPUTS = f"{GROUP}/inputs"
+HELD = f"{GROUP}/held"
+PENDING = f"{GROUP}/pending"
+CAUSE = f"{GROUP}/cause"
+CHANGE_CAUSE = "kubernetes.io/change-cause"
+REVISION = "deployment.kubernetes.io/revision"
+
+# On a ReplicaSet alone, whose rollout was taken back. Never on the Deployment, which would copy it to the next one.
+FAILED = f"{GROUP}/failed"
+HASH_LABEL = "pod-template-hash"  # what the Deployment controller adds to the template of a ReplicaSet
+
+
+def word_annotations(word: Word, held: str) -> dict[str, str]:
+    """The Deployment's annotations that remember a person's word, and what of it is held."""
+    return {REQUEST: word.request, RETRY: word.retry, HELD: held, PENDING: ""}
+
+
+def rollout_annotations(word: Word, inputs_hash: str, *, held: bool, cause: str, change_cause: str) -> dict[str, str]:
+    """The Deployment's annotations for a template that is written under `word`."""
+    return {
+        **word_annotations(word, inputs_hash if held else ""),
+        INPUTS: inputs_hash,
+        CAUSE: cause,
+        CHANGE_CAUSE: change_cause,
+    }
+
+
+def read_rollout(of: Object) -> Rollout | None:
+    """The template of a Deployment or a ReplicaSet as we wrote it, or None where it is none of ours."""
+    said: dict[str, str] = of["metadata"].get("annotations") or {}
+    template = of["spec"]["template"]
+    carried: dict[str, str] = template["metadata"].get("annotations") or {}
+    try:
+        return Rollout(
+            number=int(carried[ROLLOUT]),
+            model=PinnedModel(
+                name=carried[MODEL_NAME],
+                version=carried[MODEL_VERSION],
+                digest=carried[MODEL_DIGEST],
+                run_id=carried[MODEL_RUN_ID],
+                size_bytes=int(carried[MODEL_SIZE]),
+                verified=carried[MODEL_VERIFIED],
+                registry=carried[MODEL_REGISTRY],
+                scikit_learn=carried.get(MODEL_SCIKIT_LEARN, ""),
+            ),
+            word=Word(request=said.get(REQUEST, ""), retry=said.get(RETRY, "")),
+            inputs=said.get(INPUTS, ""),
+            held=said.get(HELD, ""),
+            pending=said.get(PENDING, ""),
+            cause=said.get(CAUSE, ""),
+            told=said.get(CHANGE_CAUSE, ""),
+            image=template["spec"]["containers"][0]["image"],
+            runtime=carried.get(RUNTIME, ""),
+            revision=int(said.get(REVISION, "0")),
+            failed=_read_failure(said.get(FAILED, "")),
+        )
+    except (KeyError, ValueError, IndexError):
+        return None
+
+
+def _read_failure(text: str) -> Failure | None:
+    """A mark as `failure_mark` wrote it; what anybody else wrote there is none."""
+    try:
+        said = json.loads(text)
+        return Failure(
+            reason=str(said["reason"]),
+            message=str(said["message"]),
+            by_version=bool(said["byVersion"]),
+            at=datetime.fromisoformat(said["at"]),
+            retry=str(said["retry"]),
+            back_to=int(said["backTo"]),
+            attempts=int(said["attempts"]),
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def failure_mark(failure: Failure) -> dict[str, str]:
+    """The annotation of a ReplicaSet whose rollout failed."""
+    said = {
+        "reason": failure.reason,
+        "message": failure.message,
+        "byVersion": failure.by_version,
+        "at": failure.at.isoformat(),
+        "retry": failure.retry,
+        "backTo": failure.back_to,
+        "attempts": failure.attempts,
+    }
+    return {FAILED: json.dumps(said)}
+
+
+def mark_patch(replica_set: Object, failure: Failure | None) -> list[Object]:
+    """The operations that mark a ReplicaSet, or take the mark away."""
+    others = {key: value for key, value in (replica_set["metadata"].get("annotations") or {}).items() if key != FAILED}
+    marked = {**others, **(failure_mark(failure) if failure is not None else {})}
+    return [{"op": "add", "path": "/metadata/annotations", "value": marked}]
+
+
+def is_marked(of: Object) -> bool:
+    """Whether a failure is marked there."""
+    return FAILED in (of["metadata"].get("annotations") or {})
+
+
+def of_rollout(replica_sets: Sequence[Object], number: int) -> list[Object]:
+    """The ReplicaSets with a template of that rollout, the first that was made in front: the others are restarts and edits."""
+    found = [each for each in replica_sets if (known := read_rollout(each)) is not None and known.number == number]
+    return sorted(found, key=lambda each: (str(each["metadata"].get("creationTimestamp", "")), _revision(each)))
+
+
+def restore_patch(live: Object, replica_set: Object, *, held: bool, change_cause: str = "") -> list[Object]:
+    """The operations that put a ReplicaSet's template back, as `kubectl rollout undo` does, and the word that went with it."""
+    template = replica_set["spec"]["template"]
+    metadata = template["metadata"]
+    labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH_LABEL}
+    said: dict[str, str] = replica_set["metadata"].get("annotations") or {}
+    ours = {key: said.get(key, "") for key in (REQUEST, RETRY, INPUTS, CAUSE, CHANGE_CAUSE)}
+    ours[HELD] = said.get(HELD, "") if held else ""
+    ours[CHANGE_CAUSE] = change_cause or ours[CHANGE_CAUSE]
+    return template_patch(live, {**template, "metadata": {**metadata, "labels": labels}}, ours)
+
+
+def edited(live: Object, replica_sets: Sequence[Object]) -> bool:
+    """Whether somebody changed in the live template what we had written there.
+
+    The first ReplicaSet of a rollout has the template as the API server took it from us, defaults and other programs'
+    changes included. What somebody has added since is theirs: a sidecar, a variable, `rollout restart`'s annotation.
+    """
+    known = read_rollout(live)
+    first = of_rollout(replica_sets, known.number)[:1] if known is not None else []
+    return any(not _keeps(live["spec"]["template"], each["spec"]["template"]) for each in first)
+
+
+def superseded(replica_sets: Sequence[Object], live: Rollout, *, completed: bool) -> list[Object]:
+    """Empty ReplicaSets that are nowhere to go back to, and would be the next that `kubectl rollout undo` chooses.
+
+    Templates that somebody edited and that were put back; and of what the cluster let fail, all attempts but the last.
+    """
+    known = [(each, found) for each in replica_sets if (found := read_rollout(each)) is not None]
+    attempts = [found for _, found in known if found.failed is not None] + ([live] if completed else [])
+    return [
+        each
+        for each, found in known
+        if found.revision != live.revision
+        and not each["spec"].get("replicas")
+        and not (each.get("status") or {}).get("replicas")
+        and (
+            _is_edit(each, found, replica_sets)
+            or (found.number != live.number and any(_is_later_attempt(other, found) for other in attempts))
+        )
+    ]
+
+
+def _is_edit(replica_set: Object, found: Rollout, replica_sets: Sequence[Object]) -> bool:
+    first = of_rollout(replica_sets, found.number)[0]
+    return not _keeps(replica_set["spec"]["template"], first["spec"]["template"])
+
+
+def _is_later_attempt(other: Rollout, found: Rollout) -> bool:
+    return (
+        found.failed is not None
+        and not found.failed.by_version
+        and other.number > found.number
+        and other.model.same(found.model)
+        and other.inputs == found.inputs
+    )
+
+
+def editor(live: Object) -> str:
+    """Who wrote the template last, apart from us, as the API server's books say; empty where they do not."""
+    writers = [
+        entry
+        for entry in live["metadata"].get("managedFields") or []
+        if "f:template" in entry.get("fieldsV1", {}).get("f:spec", {}) and entry.get("manager") != MANAGED_BY
+    ]
+    last = max(writers, key=lambda entry: str(entry.get("time", "")), default=None)
+    return "" if last is None else str(last.get("manager", ""))
+
+
+def _keeps(live: object, written: object) -> bool:
+    """Whether `live` still says everything that `written` says; of a list of named things, each by its name."""
+    if isinstance(written, dict) and isinstance(live, dict):
+        return all(key == HASH_LABEL or (key in live and _keeps(live[key], value)) for key, value in written.items())
+    if isinstance(written, list) and isinstance(live, list):
+        if all(isinstance(item, dict) and "name" in item for item in [*written, *live]):
+            by_name = {item["name"]: item for item in live}
+            return all(item["name"] in by_name and _keeps(by_name[item["name"]], item) for item in written)
+        return live == written
+    return live == written
+
+
+def _revision(of: Object) -> int:
+    text = (of["metadata"].get("annotations") or {}).get(REVISION, "0")
+    return int(text) if text.isdigit() else 0
+
+
+def template_patch(live: Object, template: Object, annotations: dict[str, str]) -> list[Object]:
+    """The operations that replace the template as a whole, and set our annotations beside those of others."""
+    return [{"op": "replace", "path": "/spec/template", "value": template}, *annotation_patch(live, annotations)]
+
+
+def annotation_patch(live: Object, annotations: dict[str, str]) -> list[Object]:
+    """The operations that set our annotations beside those of others."""
+    others = {key: value for key, value in (live["metadata"].get("annotations") or {}).items() if key != FAILED}
+    merged = {**others, **annotations}
+    return [{"op": "add", "path": "/metadata/annotations", "value": merged}]
