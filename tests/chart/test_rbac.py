@@ -15,7 +15,7 @@ WORK = {  # (API group, resource): verbs, wherever ModelDeployments are served
     (api.GROUP, f"{api.PLURAL}/finalizers"): {"update"},
     ("apps", "deployments"): READ | {"create", "patch"},
     ("apps", "deployments/scale"): {"get", "patch"},
-    ("apps", "replicasets"): READ | {"patch"},
+    ("apps", "replicasets"): READ | {"patch", "delete"},
     ("", "pods"): READ,
     ("", "services"): READ | {"create", "patch"},
     ("autoscaling", "horizontalpodautoscalers"): READ | {"create", "patch", "delete"},

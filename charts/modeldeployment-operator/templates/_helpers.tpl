@@ -159,7 +159,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, patch]
 - apiGroups: [apps]
   resources: [replicasets]
-  verbs: [get, list, watch, patch] # patch: the mark on a rollout that failed
+  verbs: [get, list, watch, patch, delete] # patch: the mark on a rollout that failed; delete: earlier attempts of it
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

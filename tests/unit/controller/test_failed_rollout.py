@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from controller.api import RETRY_ANNOTATION
-from tests.unit.controller.world import KEY, World, broken, deployed
+from tests.unit.controller.factories import pod_settings, resource
+from tests.unit.controller.world import KEY, World, broken, deployed, undone
 
 
 def reasons(world: World) -> list[str]:
@@ -145,6 +146,51 @@ class TestByTheVersion:
         assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
         assert world.status.quarantined == []
 
+    async def test_is_marked_once_however_often_it_was_restarted(self, world: World) -> None:
+        """`rollout restart` in the middle makes a second ReplicaSet of the same rollout; the mark is on one of them."""
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await settled(world)
+        assert world.condition("Ready") == ("False", "LoadFailed")
+        assert [(entry.version, entry.rollout) for entry in world.status.quarantined] == [("2", 2)]
+
+    async def test_is_still_told_while_the_registry_is_away(self, world: World) -> None:
+        await settled(await broken(world))
+        world.registry.away = True
+        await world.settle()
+        assert world.condition("Ready") == ("False", "ExampleMismatch")
+        assert "HoldEnded" not in reasons(world)
+
+    async def test_goes_back_to_nothing_that_never_worked(self, world: World) -> None:
+        world.cluster.put("ModelDeployment", resource())
+        for version in ("1", "2"):
+            world.registry.aliases["champion"] = version
+            await world.reconciler.reconcile(KEY)
+            world.cluster.roll(ready=False)
+            world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+            await world.reconciler.reconcile(KEY)
+        assert world.live_version == "2"
+        assert "RolledBack" not in reasons(world)
+
+    async def test_stays_quarantined_when_the_deployment_was_deleted_with_its_replica_sets(self, world: World) -> None:
+        await settled(await broken(world))
+        for kind, namespace, name in list(world.cluster.objects):
+            if kind in ("Deployment", "ReplicaSet"):
+                del world.cluster.objects[kind, namespace, name]
+        await world.settle()
+        assert [entry.cause for entry in world.status.history][:2] == ["Created", "RolledBack"]
+        world.registry.aliases["champion"] = "3"
+        await world.settle()
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("3", ("False", "ExampleMismatch"))
+
     async def test_is_left_for_a_look_where_the_spec_says_hold(self, world: World) -> None:
         await broken(world, rollout={"onFailure": "Hold"})
         await world.reconciler.reconcile(KEY)
@@ -218,6 +264,112 @@ class TestByTheCluster:
         await world.settle()
         assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
         assert len(world.cluster.replica_sets("fraud")) == sets
+
+    async def test_is_told_as_a_retry(self, world: World) -> None:
+        await self.exhausted(world)
+        world.now += timedelta(seconds=61)
+        await world.settle()
+        assert [(entry.version, entry.cause) for entry in world.status.history][:2] == [("2", "Retry"), ("1", "RolledBack")]
+
+    async def test_a_persons_undo_in_the_middle_of_a_retry_is_held(self, world: World) -> None:
+        await self.exhausted(world)
+        world.now += timedelta(seconds=61)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.undo()
+        world.cluster.roll()
+        world.now += timedelta(hours=3)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_a_persons_undo_to_it_and_back_is_held(self, world: World) -> None:
+        await self.exhausted(world)
+        world.cluster.undo()
+        world.cluster.roll(ready=False)
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == "2"
+        world.cluster.undo()
+        world.cluster.roll()
+        world.now += timedelta(hours=3)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_an_alias_that_comes_back_to_it_later_holds_nobody(self, world: World) -> None:
+        await self.exhausted(world)
+        for version in ("3", "2", "3"):
+            world.now += timedelta(minutes=10)
+            world.registry.aliases["champion"] = version
+            await world.settle()
+            assert (world.live_version, world.condition("Ready")) == (version, ("True", "Serving"))
+
+    async def test_a_write_that_did_not_arrive_is_no_attempt(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        for _ in range(3):
+            world.cluster.broken_patch = "Deployment"
+            with pytest.raises(ConnectionError):
+                await world.reconciler.reconcile(KEY)
+        await settled(world)
+        assert await world.reconciler.reconcile(KEY) == 60
+
+    async def test_a_retry_takes_the_server_image_of_today(self, world: World) -> None:
+        """The image had a mistyped name; the administrator has mended it."""
+        await deployed(world)
+        world.pods = pod_settings(image="server:typo")
+        world.restart()
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        world.pods = pod_settings(image="server:1")
+        world.restart()
+        world.now += timedelta(seconds=61)
+        await world.settle()
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
+
+    async def test_so_does_a_first_rollout_that_waits_for_a_look(self, world: World) -> None:
+        world.pods = pod_settings(image="server:typo")
+        world.restart()
+        world.cluster.put("ModelDeployment", resource())
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await world.reconciler.reconcile(KEY)
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:typo"
+        world.pods = pod_settings(image="server:1")
+        world.restart()
+        await settled(world)
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
+        assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_settings_on_top_of_a_hold_are_tried_again_too(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        assert await world.reconciler.reconcile(KEY) == 60
+        world.now += timedelta(seconds=61)
+        await world.settle()
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_earlier_attempts_leave_no_replica_sets_behind(self, world: World) -> None:
+        await self.exhausted(world)
+        for minutes in (2, 3, 5):
+            world.now += timedelta(minutes=minutes)
+            await world.reconciler.reconcile(KEY)
+            world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+            world.cluster.roll(ready=False, deadline_exceeded=True)
+            await settled(world)
+        assert len(world.cluster.replica_sets("fraud")) == 2
+        assert await world.reconciler.reconcile(KEY) == 480
 
     async def test_waits_longer_each_time(self, world: World) -> None:
         await self.exhausted(world)

@@ -1,5 +1,7 @@
 """Who may start a rollout, and what becomes of a template that somebody else changes."""
 
+from datetime import timedelta
+
 from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings, resource
@@ -33,6 +35,12 @@ class TestManual:
         world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/1"})
         await world.settle()
         assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_an_approval_is_of_one_model(self, world: World) -> None:
+        await deployed(world, rollout={"mode": "Manual"})
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "churn/1"})
+        await world.settle()
+        assert ("Deployment", *KEY) not in world.cluster.objects
 
     async def test_other_settings_do_not_wait(self, world: World) -> None:
         await deployed(world)
@@ -121,6 +129,19 @@ class TestEdit:
         assert [each["name"] for each in world.deployment["spec"]["template"]["spec"]["containers"]] == ["server", "mesh-proxy"]
         assert ("patch", "Deployment", "fraud") not in world.cluster.writes[len(before) :]
 
+    async def test_that_was_put_back_is_nothing_that_an_undo_would_choose(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
     async def test_whoever_keeps_writing_is_told_of_and_not_fought(self, world: World) -> None:
         await deployed(world)
         for number in range(6):
@@ -203,3 +224,58 @@ class TestServerUpdate:
         await world.reconciler.reconcile(other)
         container = world.cluster.objects["Deployment", *other]["spec"]["template"]["spec"]["containers"][0]
         assert container["image"] == "server:2"
+
+    async def test_what_the_cluster_let_fail_is_tried_again(self, world: World) -> None:
+        await deployed(world)
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        assert image(world) == "server:1"
+        assert await world.reconciler.reconcile(KEY) == 60
+        world.now += timedelta(seconds=61)
+        await world.settle()
+        assert (image(world), world.condition("Ready")) == ("server:2", ("True", "Serving"))
+
+    async def test_settings_that_failed_do_not_come_back_with_another_image(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "1Mi"}})
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(reason="OOMKilled", code=137)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.settle()
+        assert (image(world), world.condition("Ready")) == ("server:1", ("False", "OutOfMemory"))
+
+    async def test_an_image_that_a_model_fails_with_does_not_condemn_the_version(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        assert (image(world), world.status.quarantined) == ("server:1", [])
+        for version in (1, 2):
+            world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": version})
+            await world.settle()
+            assert (world.live_version, world.condition("Ready")) == (str(version), ("True", "Serving"))
+
+
+def image(world: World) -> str:
+    return str(world.deployment["spec"]["template"]["spec"]["containers"][0]["image"])

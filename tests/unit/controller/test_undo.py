@@ -1,6 +1,7 @@
 """`kubectl rollout undo`, told to an API server in memory: held whatever else happens, and ended by a person alone."""
 
-from controller.api import RETRY_ANNOTATION
+from controller.api import RECONCILE_ANNOTATION, RETRY_ANNOTATION
+from tests.unit.controller.fake_registry import model_files
 from tests.unit.controller.world import KEY, World, deployed, undone
 
 
@@ -138,3 +139,60 @@ class TestUndo:
         ready = world.status.condition("Ready")
         assert ready is not None
         assert "the model is fraud version 1 in both" in ready.message
+
+    async def test_of_settings_on_top_of_it_is_not_fought(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        assert "limits" not in world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_after_a_wish_that_cannot_be_met_is_held_when_it_can(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 77})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        world.registry.versions["77"] = model_files(77)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_before_a_wish_that_cannot_be_met_ends_when_it_can(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 77})
+        await world.settle()
+        world.registry.versions["77"] = model_files(77)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("77", ("True", "Serving"))
+
+    async def test_does_not_end_when_an_old_retry_is_taken_away(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "1"})
+        await world.settle()
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        del world.cluster.objects["ModelDeployment", *KEY]["metadata"]["annotations"][RETRY_ANNOTATION]
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_is_remembered_while_nothing_is_to_be_touched(self, world: World) -> None:
+        await undone(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RECONCILE_ANNOTATION: "disabled"})
+        await world.settle()
+        assert world.status.hold is not None
+        assert world.status.hold.version == "1"
+        assert "HoldEnded" not in [reason for _, reason, _ in world.cluster.events]
+
+    async def test_shows_in_the_history_of_kubectl(self, world: World) -> None:
+        await undone(world)
+        told = world.deployment["metadata"]["annotations"]["kubernetes.io/change-cause"]
+        assert told == world.status.history[0].message == "fraud version 1, by kubectl rollout undo"
