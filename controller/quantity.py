@@ -1,22 +1,24 @@
-"""Sizes as Kubernetes writes them: 500Mi, 20Gi, 5G, 1e6."""
+"""Sizes as Kubernetes writes them: 500Mi, 20Gi, 5G, 1e6, and what else its grammar takes."""
 
+import math
 import re
 from decimal import Decimal
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:([kMGTPE]|[KMGTPE]i|m)|[eE]([+-]?\d{1,2}))?")
-_FACTORS = {"m": Decimal("0.001"), "k": Decimal(1000)}
-_FACTORS |= {unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", start=2)}
+LARGEST = 2**63 - 1  # bytes; Kubernetes takes more for this, too
+_QUANTITY = re.compile(r"\+?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,9}))?")
+_FACTORS = {unit: Decimal(1000) ** power for power, unit in enumerate("num", start=-3)}
+_FACTORS |= {unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)}
 _FACTORS |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)}
 
 
 def bytes_of(quantity: str | int | float) -> int:
-    """The bytes that `quantity` means. Raises ValueError where it is none."""
+    """The bytes that `quantity` means, a begun one whole. Raises ValueError where it is none."""
     found = _QUANTITY.fullmatch(str(quantity))
     if found is None:
         raise ValueError(f"{quantity!r} is no size; write it as 500Mi or 20Gi")
     number, unit, exponent = found.groups()
-    factor = _FACTORS[unit] if unit else Decimal(10) ** int(exponent or 0)
-    return int(Decimal(number) * factor)
+    amount = Decimal(number) * _FACTORS[unit] if unit else Decimal(f"{number}e{exponent or 0}")
+    return math.ceil(min(amount, Decimal(LARGEST)))
 
 
 def readable(size: int) -> str:

@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
+
+from controller.quantity import bytes_of
 
 
 def rule(rule: str, message: str) -> dict[str, str]:
@@ -30,6 +32,11 @@ class Status(BaseModel):
 
 def _digits(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _size(value: str) -> str:
+    bytes_of(value)
+    return value
 
 
 # An integer or a string of digits, as people write either.
@@ -74,6 +81,7 @@ Quantity = Annotated[
 Size = Annotated[
     str,
     BeforeValidator(_digits),
+    AfterValidator(_size),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,

@@ -311,6 +311,22 @@ async def test_a_spec_of_a_newer_definition_is_told_and_what_serves_goes_on(worl
     assert "fromTheFuture" in ready.message
 
 
+@pytest.mark.parametrize("size", ["+500Mi", "524288000000000000n", "1e100"])
+async def test_a_size_that_kubernetes_understands_is_understood(world: World, size: str) -> None:
+    await deployed(world, gates={"maxSize": size}, server={"maxBodySize": size})
+    assert world.condition("Ready") == ("True", "Serving")
+
+
+@pytest.mark.parametrize("spec", [{"gates": {"maxSize": "1e9999999999"}}, {"server": {"maxBodySize": "1e9999999999"}}])
+async def test_a_size_that_only_the_definition_lets_pass_is_told(world: World, spec: dict[str, Any]) -> None:
+    await deployed(world, **spec)
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("False", "SpecUnsupported")
+    assert "is no size; write it as 500Mi" in ready.message
+    assert "Size" in ready.message
+
+
 async def test_a_slow_pull_holds_nobody_else_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0.01)
     gate = asyncio.Event()
