@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from controller.api import GROUP, ModelDeploymentSpec
@@ -173,9 +174,25 @@ def difference(live: Object, wanted: Object) -> list[Object]:
     operations = [{"op": "add", "path": f"/spec/{name}", "value": value} for name, value in wanted["spec"].items()]
     before = _note(live)
     for part in ("labels", "annotations"):
-        others = {key: value for key, value in (live["metadata"].get(part) or {}).items() if key not in before.get(part, [])}
-        operations.append({"op": "add", "path": f"/metadata/{part}", "value": {**others, **wanted["metadata"][part]}})
+        operations += _keys(part, live["metadata"].get(part), wanted["metadata"][part], before.get(part, []))
     return operations
+
+
+def _keys(part: str, live: dict[str, str] | None, wanted: dict[str, str], before: list[str]) -> Iterator[Object]:
+    """One operation a key of ours: `live` may have been seen without some of the others' (`controller.index.trimmed`)."""
+    if live is None:
+        yield {"op": "add", "path": f"/metadata/{part}", "value": wanted}
+        return
+    for key, value in wanted.items():
+        if live.get(key) != value:
+            yield {"op": "add", "path": f"/metadata/{part}/{_escaped(key)}", "value": value}
+    for key in sorted((live.keys() & set(before)) - wanted.keys()):
+        yield {"op": "remove", "path": f"/metadata/{part}/{_escaped(key)}"}
+
+
+def _escaped(key: str) -> str:
+    """As a JSON pointer (RFC 6901) wants it."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def covers(live: object, wanted: object) -> bool:

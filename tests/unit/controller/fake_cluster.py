@@ -78,11 +78,15 @@ class FakeCluster:
         self.writes.append(("patch", kind, live["metadata"]["name"]))
         before = copy.deepcopy(current["spec"])
         for operation in operations:
-            *parents, last = operation["path"].strip("/").split("/")
+            path = operation["path"].removeprefix("/").split("/")
+            *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path)
             node = current
             for parent in parents:
                 node = node[parent]
-            node[last] = copy.deepcopy(operation["value"])
+            if operation["op"] == "remove":
+                del node[last]
+            else:
+                node[last] = copy.deepcopy(operation["value"])
         return self._stamp(current, generation=current["spec"] != before)
 
     async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:

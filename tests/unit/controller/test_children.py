@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from controller.api import ModelDeploymentSpec
-from controller.children import APPLIED, Children, covers
+from controller.children import APPLIED, Children, covers, difference, marked
 from controller.cluster import ApiError
 from controller.errors import Stalling
-from controller.index import Index
+from controller.index import LAST_APPLIED, Index
 from controller.resource import read_resource
 from controller.resources.identity import Owner
 from controller.resources.network_policy import NetworkSurroundings, network_policy
@@ -139,6 +139,37 @@ async def test_what_the_spec_said_once_is_taken_back_and_what_others_added_stays
     found = team.child("ServiceMonitor")["metadata"]["labels"]
     assert "release" not in found
     assert found["theirs"] == "3"
+
+
+async def test_what_is_not_kept_of_an_annotation_of_others_is_not_written_away(team: Team) -> None:
+    await team.bring(service={"annotations": {"a/b~c": "1"}})
+    live = team.child("Service")["metadata"]["annotations"]
+    live[LAST_APPLIED] = "{}"
+    await team.bring(service={"port": 81})
+    assert live[LAST_APPLIED] == "{}"
+    assert live.keys() == {APPLIED, LAST_APPLIED}
+    for left in ({LAST_APPLIED: "{}"}, {}):  # somebody has removed ours
+        team.child("Service")["metadata"]["annotations"] = left.copy()
+        await team.bring(service={"annotations": {"a/b~c": "1"}})
+        assert team.child("Service")["metadata"]["annotations"].keys() == {APPLIED, "a/b~c", *left}
+
+
+@pytest.mark.parametrize("absent", [{}, {"labels": None, "annotations": None}])
+def test_where_there_is_no_label_and_no_annotation_they_are_all_added(absent: dict[str, Any]) -> None:
+    metadata = {"labels": {"a": "1"}, "annotations": {}}
+    operations = difference({"metadata": absent, "spec": {}}, {"metadata": metadata, "spec": {}})
+    assert [(each["op"], each["path"]) for each in operations] == [("add", "/metadata/labels"), ("add", "/metadata/annotations")]
+
+
+def test_each_key_is_an_operation_of_its_own() -> None:
+    before = marked({"metadata": {"labels": {"x/a": "1", "b": "2"}, "annotations": {}}, "spec": {}})
+    wanted = {"metadata": {"labels": {"x/a": "3", "c~": "4"}, "annotations": {}}, "spec": {}}
+    operations = [each for each in difference(before, wanted) if each["path"].startswith("/metadata/labels")]
+    assert operations == [
+        {"op": "add", "path": "/metadata/labels/x~1a", "value": "3"},
+        {"op": "add", "path": "/metadata/labels/c~0", "value": "4"},
+        {"op": "remove", "path": "/metadata/labels/b"},
+    ]
 
 
 async def test_a_part_of_an_autoscaler_that_the_spec_no_longer_says_is_taken_back(team: Team) -> None:
