@@ -14,6 +14,7 @@ Object = dict[str, Any]
 CHART = Path(__file__).parents[2] / "charts" / "modeldeployment-operator"
 NAMESPACE = "mlserving-system"
 NAME = "modeldeployment-operator"
+CLUSTER_WIDE_NAME = f"{NAMESPACE}:{NAME}"
 REGISTRIES = [{"name": "main", "uri": "http://mlflow.mlflow.svc:5000"}]
 
 

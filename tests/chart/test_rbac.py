@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from controller import api, cluster
-from tests.chart.rendering import NAME, NAMESPACE, Helm, Object, Rendered
+from tests.chart.rendering import CLUSTER_WIDE_NAME, NAME, NAMESPACE, Helm, Object, Rendered
 
 READ = {"get", "list", "watch"}
 
@@ -42,9 +44,9 @@ def roles(rendered: Rendered) -> list[Object]:
 
 
 def test_the_operator_has_exactly_the_rights_it_needs(rendered: Rendered) -> None:
-    assert granted(rendered.one("ClusterRole")["rules"]) == WORK
+    assert granted(rendered.one("ClusterRole", CLUSTER_WIDE_NAME)["rules"]) == WORK
     assert granted(rendered.one("Role", f"{NAME}-lease")["rules"]) == LEASE
-    assert granted(rendered.one("ClusterRole", f"{NAME}-store")["rules"]) == STORE
+    assert granted(rendered.one("ClusterRole", f"{CLUSTER_WIDE_NAME}-store")["rules"]) == STORE
 
 
 def test_the_rights_cover_every_kind_that_the_operator_talks_about() -> None:
@@ -91,8 +93,8 @@ def test_the_account_carries_its_annotations(helm: Helm) -> None:
 def test_with_namespaces_there_is_no_right_outside_of_them(helm: Helm) -> None:
     rendered = helm.render(watchNamespaces=["team-a", "team-b"])
     (tokens,) = rendered.all("ClusterRoleBinding")
-    assert tokens["roleRef"]["name"] == f"{NAME}-store", "whose token a pod shows: a token belongs to no namespace"
-    assert not [role for role in rendered.all("ClusterRole") if role["metadata"]["name"] == NAME]
+    assert tokens["roleRef"]["name"] == f"{CLUSTER_WIDE_NAME}-store", "whose token a pod shows: a token belongs to no namespace"
+    assert not [role for role in rendered.all("ClusterRole") if role["metadata"]["name"] == CLUSTER_WIDE_NAME]
     for namespace in ("team-a", "team-b"):
         assert granted(rendered.one("Role", namespace=namespace)["rules"]) == WORK
         binding = rendered.one("RoleBinding", namespace=namespace)
@@ -111,6 +113,18 @@ def test_nothing_cluster_wide_where_nothing_may_be(helm: Helm) -> None:
         watchNamespaces=["team"], rbac={"aggregateRoles": False}, crds={"enabled": False}, store={"authentication": False}
     )
     assert not [found["kind"] for found in rendered.objects if "namespace" not in found["metadata"]]
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}])
+def test_two_releases_of_one_name_have_nothing_in_common_but_the_definition(helm: Helm, values: dict[str, Any]) -> None:
+    def cluster_wide(rendered: Rendered) -> set[tuple[str, str]]:
+        return {(each["kind"], each["metadata"]["name"]) for each in rendered.objects if "namespace" not in each["metadata"]}
+
+    one, other = (helm.render("--namespace", namespace, **values) for namespace in (NAMESPACE, "another"))
+    assert cluster_wide(one) & cluster_wide(other) == {("CustomResourceDefinition", f"{api.PLURAL}.{api.GROUP}")}
+    for rendered in (one, other):
+        roles_there = {role["metadata"]["name"] for role in rendered.all("ClusterRole")}
+        assert {binding["roleRef"]["name"] for binding in rendered.all("ClusterRoleBinding")} <= roles_there
 
 
 def test_people_use_modeldeployments_by_the_roles_they_have(rendered: Rendered) -> None:

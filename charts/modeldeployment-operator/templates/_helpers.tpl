@@ -7,6 +7,12 @@
 {{- $name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* The name of what belongs to no namespace: two releases of one name, in namespaces of their own, share none of it. RBAC
+     takes a colon, and no namespace or release has one in its name. */}}
+{{- define "modeldeployment-operator.clusterWideName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "modeldeployment-operator.name" .) -}}
+{{- end -}}
+
 {{/* What selects the operator's pods. It can never change: selectors are immutable. */}}
 {{- define "modeldeployment-operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
