@@ -14,13 +14,18 @@ from tests.kubernetes import Kubernetes
 
 def kill(cluster: Kubernetes, namespace: str, pod: str, container: str) -> None:
     """`kill -9` of a container's first process, from the node: it gets no word in edgeways."""
+    send("SIGKILL", cluster, namespace, pod, container)
+
+
+def send(signal: str, cluster: Kubernetes, namespace: str, pod: str, container: str) -> None:
+    """A signal to a container's first process, from the node: it can neither be refused nor ignored by what is inside."""
     found = cluster.get("pod", pod, namespace) or {}
     statuses = found.get("status", {}).get("containerStatuses", [])
     running = [status["containerID"] for status in statuses if status["name"] == container and "running" in status["state"]]
     if not running:
         raise Trouble(f"{container} of {namespace}/{pod} does not run.")
     identity = running[0].removeprefix("containerd://")
-    _local().node.run("ctr", "--address", SOCKET, "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", identity)
+    _local().node.run("ctr", "--address", SOCKET, "--namespace", "k8s.io", "tasks", "kill", "--signal", signal, identity)
 
 
 @contextmanager
