@@ -54,11 +54,27 @@ def read_resource(body: Object) -> Resource:
 
 
 def read_status(body: Object) -> ModelDeploymentStatus:
-    """The status as it was left; empty where it was written by another version, or by hand: it is all found again."""
+    """The status as it was left. What another version wrote there and this one cannot read is left out, and found again."""
+    said: Object = body.get("status") or {}
     try:
-        return ModelDeploymentStatus.model_validate(body.get("status") or {})
+        return ModelDeploymentStatus.model_validate(said)
+    except ValidationError as error:
+        unreadable = {mistake["loc"][:2] for mistake in error.errors()}
+    try:
+        return ModelDeploymentStatus.model_validate(_without(unreadable, said))
     except ValidationError:
         return ModelDeploymentStatus()
+
+
+def _without(places: set[tuple[int | str, ...]], said: Object) -> Object:
+    """What is said apart from those places: an entry of a list, or else a field as a whole."""
+    kept = {field: value for field, value in said.items() if (field,) not in places}
+    for field, value in list(kept.items()):
+        if isinstance(value, list):
+            kept[field] = [entry for number, entry in enumerate(value) if (field, number) not in places]
+        elif any(place[0] == field for place in places):
+            del kept[field]
+    return kept
 
 
 class Listing(Protocol):
