@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +15,7 @@ from controller.index import Index
 from controller.lease import Lease
 from tests.cluster.door import Door, configuration_of, door, kubeconfig_of
 from tests.cluster.operator_process import OperatorProcess, operator_process
+from tests.installation import RELEASE, SYSTEM_NAMESPACE
 from tests.kubernetes import POLL_SECONDS, Kubernetes, Object
 
 NAMESPACE = "leadership-test"
@@ -22,6 +23,21 @@ LEASE = "modeldeployment-operator"
 NAME = "unresolved"
 END_SECONDS = 3.0
 BETWEEN_SIGNALS = 0.005
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_other(defined: Kubernetes) -> Iterator[None]:
+    """An operator that is installed on this cluster would serve the resource too; it is back afterwards."""
+    installed = ("-n", SYSTEM_NAMESPACE, f"statefulset/{RELEASE}")
+    release = defined.get("statefulset", RELEASE, SYSTEM_NAMESPACE)
+    if release is None:
+        yield
+        return
+    defined.kubectl("scale", *installed, "--replicas=0")
+    defined.kubectl("wait", "-n", SYSTEM_NAMESPACE, "--for=delete", "pod", f"-lapp.kubernetes.io/instance={RELEASE}")
+    yield
+    defined.kubectl("scale", *installed, f"--replicas={release['spec']['replicas']}")
+    defined.kubectl("rollout", "status", *installed, "--timeout=180s")
 
 
 @pytest.fixture
