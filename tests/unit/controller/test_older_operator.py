@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from controller.resources.deployment import FAILED
+from controller.resources.rollouts import FAILED
 from tests.unit.controller.world import KEY, World, broken, deployed, undone
 
 Object = dict[str, Any]
