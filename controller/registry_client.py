@@ -8,24 +8,29 @@ What is secret is in files that Kubernetes keeps up to date, by the registry's p
     <directory>/<place>/ca.crt                of caSecret or caConfigMap
 
 They are a few bytes in memory, so they are read for each request: what is rotated is used at once. Redirects are not
-followed: they could carry what is secret to another host.
+followed: they could carry what is secret to another host. What a server says of a request may repeat what is secret in it
+("access token expired: <token>"), and everybody who reads a resource reads it: it is masked before it gets anywhere.
 """
 
 import base64
 import json
+import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 
 from controller import metrics, registry_refusals
 from controller.errors import Waiting
-from controller.registry_refusals import Login, Need, NoAnswer
+from controller.registry_refusals import Need, NoAnswer
 from controller.settings import RegistrySettings
 from controller.text import bounded
 
@@ -38,6 +43,11 @@ CHUNK_BYTES = 1024 * 1024
 OUTAGE_SECONDS = 5.0  # less than the delay of the error, so that who comes back after it asks anew
 NOT_THERE = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 """MLflow answers 404 for a model that it does not have, and 400 for an alias that it does not have."""
+
+
+SECRET_PART = re.compile(r"[^\s;,=]{8,}")
+"""What a server may repeat of a secret alone: of `Bearer <token>` the token, of a cookie its value."""
+MASK = "***"
 
 
 class NotThere(Waiting):
@@ -76,6 +86,28 @@ class Outage:
         self._error = None
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whom the operator is for one request, and the headers that prove it."""
+
+    user: str
+    headers: dict[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+    def masked(self, said: str) -> str:
+        """What a server said, without what is secret: as it was sent, and as JSON, HTML and URLs write it."""
+        parts = {part for secret in self.secrets for part in (secret, *SECRET_PART.findall(secret))}
+        spelled = {
+            spelling
+            for part in parts
+            for spelling in (part, json.dumps(part)[1:-1], escape(part), quote(part), quote(part, safe=""))
+        }
+        if not spelled:
+            return said
+        longest_first = sorted(spelled, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), MASK, said, flags=re.IGNORECASE)
+
+
 class RegistryClient:
     """Asks one registry. The session is everybody's: nothing of a registry is kept in it."""
 
@@ -110,49 +142,49 @@ class RegistryClient:
     async def _get(
         self, path: str, query: dict[str, str], needs: Need, limits: aiohttp.ClientTimeout
     ) -> AsyncGenerator[bytes, None]:
-        login, headers, trusted = self._login(), self._headers(), self._trust()
-        if login.authorization:
-            headers["Authorization"] = login.authorization
+        login, trusted, url = self._login(), self._trust(), f"{self.settings.uri}{path}"
         try:
             async with self._session.get(
-                f"{self.settings.uri}{path}", params=query, headers=headers, ssl=trusted, timeout=limits, allow_redirects=False
+                url, params=query, headers=login.headers, ssl=trusted, timeout=limits, allow_redirects=False
             ) as response:
                 metrics.registry_requests.labels(registry=self.settings.name, code=str(response.status)).inc()
                 if response.status != HTTPStatus.OK:
                     text = await _beginning(response)
                     described = _parse(text) or {}
-                    said = str(described.get("message") or text.decode(errors="replace"))
+                    said = login.masked(str(described.get("message") or text.decode(errors="replace")))
                     if described.get("error_code") in NOT_THERE:
                         raise NotThere(self.settings.name, bounded(said, 300))
-                    location = response.headers.get("Location", "")
-                    raise registry_refusals.refusal(self.settings, login, response.status, said, location, needs)
+                    location = login.masked(response.headers.get("Location", ""))
+                    raise registry_refusals.refusal(self.settings, login.user, response.status, said, location, needs)
                 try:
                     async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                         yield chunk
                 except aiohttp.ClientError as error:
-                    raise registry_refusals.cut_short(self.settings, error) from error
+                    raise registry_refusals.cut_short(self.settings, _told_by(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise registry_refusals.unreachable(self.settings, error) from error
+            raise registry_refusals.unreachable(self.settings, error, _told_by(error)) from error
 
     def _login(self) -> Login:
-        auth = self.settings.auth
+        headers, secrets = dict[str, str](), list[str]()
+        for place, header in enumerate(self.settings.headers):
+            if header.secret is None:
+                headers[header.name] = str(header.value)
+            else:
+                headers[header.name] = self._secret(f"header-{place}", "Secret", header.secret.name, header.secret.key)
+                secrets.append(headers[header.name])
+        auth, user = self.settings.auth, ""
         if auth is not None and auth.basic_secret is not None:
             user, password = (self._secret(key, "Secret", auth.basic_secret.name, key) for key in ("username", "password"))
             if ":" in user:
                 raise registry_refusals.secret_unusable(self.settings, "Secret", auth.basic_secret.name, "username", "has a ':'")
-            return Login(user, f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+            encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+            headers["Authorization"] = f"Basic {encoded}"
+            secrets += [password, encoded, encoded.rstrip("=")]
         if auth is not None and auth.bearer_secret is not None:
-            return Login("", f"Bearer {self._secret('token', 'Secret', auth.bearer_secret.name, auth.bearer_secret.key)}")
-        return Login("", "")
-
-    def _headers(self) -> dict[str, str]:
-        headers = {}
-        for place, header in enumerate(self.settings.headers):
-            secret = header.secret
-            headers[header.name] = (
-                self._secret(f"header-{place}", "Secret", secret.name, secret.key) if secret else str(header.value)
-            )
-        return headers
+            token = self._secret("token", "Secret", auth.bearer_secret.name, auth.bearer_secret.key)
+            headers["Authorization"] = f"Bearer {token}"
+            secrets.append(token)
+        return Login(user, headers, tuple(secrets))
 
     def _trust(self) -> ssl.SSLContext | bool:
         """What vouches for the registry's certificate; the context is made anew only when the file has changed."""
@@ -193,6 +225,15 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
         if len(content) > CHUNK_BYTES:
             break
     return content
+
+
+def _told_by(error: Exception) -> str:
+    """What an error of the connection says; never what the server sent, which those of HTTP quote in ways of their own."""
+    if isinstance(error, OSError | aiohttp.InvalidURL):
+        return str(error) or "no answer in time"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what answers there speaks no HTTP"
+    return "the connection was closed too early"
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:

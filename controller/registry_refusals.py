@@ -1,7 +1,10 @@
-"""Why a registry gave no answer, and what to do about it: pure. Nothing secret is handed in here, so nothing can get out."""
+"""Why a registry gave no answer, and what to do about it: pure.
+
+What a server or an error `said` is shown to everybody who reads the resource: who hands it in has masked what is secret.
+"""
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Self
@@ -13,6 +16,7 @@ from controller.text import bounded
 
 PATIENCE = 60.0
 """Seconds until the next try where a person has to change something first."""
+WAY_OUT = "what runs goes on, and the operator asks again by itself; look at that MLflow server, or correct the registry's uri"
 UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's X509_V_ERR codes that say: whoever signed this is not among those I trust."""
 
@@ -23,14 +27,6 @@ class NoAnswer(Waiting):
 
 class CutShort(NoAnswer):
     """An answer that began well and was never finished; who asked knows what of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Whom the operator was for one request, and the header that proved it."""
-
-    user: str
-    authorization: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ def forbidden(registry: RegistrySettings, namespace: str, model: str) -> Stallin
     return None
 
 
-def refusal(registry: RegistrySettings, login: Login, status: int, said: str, location: str, needs: Need) -> Waiting:
+def refusal(registry: RegistrySettings, user: str, status: int, said: str, location: str, needs: Need) -> Waiting:
     """What an answer other than 200 means."""
     said = "with a web page" if said.lstrip().startswith("<") else bounded(said, 300)
     who = f"registry {registry.name!r} at {registry.uri}"
@@ -88,9 +84,9 @@ def refusal(registry: RegistrySettings, login: Login, status: int, said: str, lo
     if status == HTTPStatus.UNAUTHORIZED:
         return _refused(f"{who} {_login_remedy(registry)} (MLflow: {said})")
     if status == HTTPStatus.FORBIDDEN:
-        user = f"the user {bounded(login.user, 100)!r}" if login.user else "the operator"
+        whom = f"the user {bounded(user, 100)!r}" if user else "the operator"
         return _refused(
-            f"{who} does not let {user} in: it needs {needs.permission}; have that permission granted in MLflow"
+            f"{who} does not let {whom} in: it needs {needs.permission}; have that permission granted in MLflow"
             f" (which says the same of what it does not have: {said})"
         )
     if "--no-serve-artifacts" in said or (needs.files and status == HTTPStatus.INTERNAL_SERVER_ERROR):
@@ -101,7 +97,7 @@ def refusal(registry: RegistrySettings, login: Login, status: int, said: str, lo
             f"{who} answered 404 as no MLflow does ({said}); is that its address, with the path under which a proxy shows it?",
             delay=30,
         )
-    return Waiting("RegistryUnavailable", f"{who} answered {status}: {said}", delay=10)
+    return Waiting("RegistryUnavailable", f"{who} answered {status} ({said}); {WAY_OUT}", delay=10)
 
 
 def artifacts_unreachable(registry: RegistrySettings, why: str) -> Waiting:
@@ -113,7 +109,7 @@ def artifacts_unreachable(registry: RegistrySettings, why: str) -> Waiting:
     )
 
 
-def unreachable(registry: RegistrySettings, error: Exception) -> Waiting:
+def unreachable(registry: RegistrySettings, error: Exception, said: str) -> Waiting:
     """What a connection that failed means."""
     who = f"registry {registry.name!r} at {registry.uri}"
     certificate = getattr(error, "certificate_error", None)
@@ -124,16 +120,15 @@ def unreachable(registry: RegistrySettings, error: Exception) -> Waiting:
         else:
             remedy = "have it renewed for the name in the registry's uri, or correct the uri"
         return Waiting("RegistryUntrusted", f"{who} shows a certificate that does not hold ({why}); {remedy}", PATIENCE)
-    said = bounded(str(error) or "no answer in time", 300)
-    return NoAnswer("RegistryUnavailable", f"{who} cannot be reached: {said}", delay=10)
+    return NoAnswer("RegistryUnavailable", f"{who} cannot be reached ({bounded(said, 300)}); {WAY_OUT}", delay=10)
 
 
-def cut_short(registry: RegistrySettings, error: Exception) -> CutShort:
+def cut_short(registry: RegistrySettings, said: str) -> CutShort:
     """What a connection means that ended in the middle of an answer."""
-    said = bounded(str(error) or "no more came", 300)
     return CutShort(
         "RegistryUnavailable",
-        f"registry {registry.name!r} at {registry.uri} broke off in the middle of an answer ({said}); it is tried again",
+        f"registry {registry.name!r} at {registry.uri} broke off in the middle of an answer ({bounded(said, 300)});"
+        " it is tried again",
         delay=10,
     )
 

@@ -189,7 +189,7 @@ async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, cod
 @pytest.mark.parametrize(
     ("answer", "reason", "says"),
     [
-        (web.Response(status=500, text="boom"), "RegistryUnavailable", "500"),
+        (web.Response(status=500, text="boom"), "RegistryUnavailable", "answered 500 (boom); what runs goes on"),
         (web.Response(text="<html>a proxy's page</html>", content_type="text/html"), "RegistryUnavailable", "login page"),
         (web.json_response([1]), "RegistryUnavailable", "no JSON"),
         (web.json_response({}), "RegistryUnavailable", "no model version"),
@@ -217,6 +217,7 @@ async def test_bad_answers_are_waited_out_with_a_reason(
 async def test_nobody_there_is_unavailable() -> None:
     error = await refused(Registry([RegistrySettings(name="main", uri="http://127.0.0.1:1")], 30, Path("/nowhere")))
     assert error.reason == "RegistryUnavailable"
+    assert "look at that MLflow server, or correct the registry's uri" in error.message
 
 
 async def test_a_registry_that_nobody_declared_is_refused(mlflow: MlflowDouble) -> None:

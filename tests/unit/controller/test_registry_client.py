@@ -3,11 +3,14 @@
 import asyncio
 import base64
 import datetime
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from html import escape
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -142,6 +145,42 @@ async def test_no_redirect_is_followed_with_what_is_secret(session: aiohttp.Clie
     assert "sends the operator elsewhere (302, to /login)" in error.message
 
 
+PASSWORD = 'p&ss "wörd/1'
+TOKEN = "t0ken/+very-secret"
+NEVER = ("p&ss", "wörd", "w\\u00f6rd", "w%c3%b6rd", "very-secret", "h3ader-secret", basic("operator", PASSWORD)[6:].rstrip("="))
+
+
+@pytest.mark.parametrize(("more", "proof"), [(BASIC, PASSWORD), (BEARER, TOKEN)], ids=["basic", "bearer"])
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 500])
+@pytest.mark.parametrize("spelled", ["as JSON", "as MLflow", "as HTML", "as MLflow that has it not", "as a status line"])
+async def test_what_a_server_repeats_of_the_login_is_masked(
+    session: aiohttp.ClientSession, tmp_path: Path, more: dict[str, Any], proof: str, status: int, spelled: str
+) -> None:
+    for name, said in {"username": "operator", "password": PASSWORD, "token": TOKEN, "header-0": "Bearer h3ader-secret"}.items():
+        (tmp_path / name).write_text(said)
+
+    async def repeat(request: web.Request) -> web.StreamResponse:
+        known = f"{request.headers['Authorization']} {request.headers['X-Login'].upper()} {proof}"
+        if spelled == "as a status line":
+            assert isinstance(request.transport, asyncio.WriteTransport)
+            request.transport.write(f"{known}\r\n\r\n".encode())
+        answer = {
+            "as JSON": json.dumps([known]),
+            "as MLflow": json.dumps({"message": known}),
+            "as HTML": f"said: {escape(known)}",
+            "as MLflow that has it not": json.dumps({"message": known, "error_code": "RESOURCE_DOES_NOT_EXIST"}),
+        }.get(spelled)
+        return web.Response(status=status, text=answer, headers={"Location": f"/{quote(known)}/{quote(known, safe='')}"})
+
+    header = {"name": "X-Login", "secret": {"name": "gateway", "key": "key"}}
+    async with answering(("/api", repeat)) as server:
+        client = RegistryClient(settings(server, **more, headers=[header]), tmp_path, session)
+        with pytest.raises(Waiting) as error:
+            await client.json("/api", {}, NEED)
+    assert [secret for secret in NEVER if secret.lower() in str(error.value).lower()] == []
+    assert ("speaks no HTTP" if spelled == "as a status line" else "***") in error.value.message
+
+
 @pytest.mark.parametrize(
     ("more", "status", "said"),
     [
@@ -178,7 +217,8 @@ async def test_a_registry_that_hangs_holds_up_one_question_and_not_each(
         client = RegistryClient(settings(server), secrets, session)
         monkeypatch.setattr(registry_client, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.05))
         first = await refused(client)
-        assert (first.reason, first.message.endswith("no answer in time")) == ("RegistryUnavailable", True)
+        assert first.reason == "RegistryUnavailable"
+        assert "cannot be reached (no answer in time)" in first.message
         for _ in range(20):
             assert (await refused(client)).message == first.message
         assert len(asked) == 1
