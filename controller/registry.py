@@ -222,6 +222,9 @@ class Registry:
             raise _not_found(reference, registry, error.said) from error
         found: dict[str, Any] = answer.get("model_version") or {}
         status = bounded(str(found.get("status", "READY")), 50)
+        if status == "FAILED_REGISTRATION":
+            failed = f"the registration of {reference.label} failed in MLflow (registry {registry}); register it again"
+            raise Waiting("ModelNotReady", failed, registry_refusals.PATIENCE)
         if status != "READY":
             raise Waiting("ModelNotReady", f"{reference.label} is {status} in registry {registry}, not READY yet")
         version = str(found.get("version", ""))

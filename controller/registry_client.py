@@ -36,7 +36,7 @@ from controller.text import bounded
 
 API = "/api/2.0/mlflow"
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15)  # seconds, for one answer in JSON
-DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=1800, connect=15, sock_read=60)
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=15, sock_read=60)  # a file takes as long as bytes keep coming
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_SECRET_BYTES = 1024 * 1024
 CHUNK_BYTES = 1024 * 1024

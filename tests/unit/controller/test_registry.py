@@ -1,5 +1,6 @@
 """MLflow's answers, good and bad, over real HTTP. `tests/contract` asks a real MLflow the same."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -202,6 +203,11 @@ async def test_what_is_not_there_is_named(mlflow: MlflowDouble, status: int, cod
         (web.Response(status=403, text="Permission denied"), "RegistryRefused", "READ on the registered model 'fraud'"),
         (web.Response(status=404, text="<html>not here"), "RegistryUnavailable", "its address"),
         (web.json_response({"model_version": {**VERSION, "status": "PENDING_REGISTRATION"}}), "ModelNotReady", "PENDING"),
+        (
+            web.json_response({"model_version": {**VERSION, "status": "FAILED_REGISTRATION"}}),
+            "ModelNotReady",
+            "register it again",
+        ),
     ],
 )
 async def test_bad_answers_are_waited_out_with_a_reason(
@@ -371,3 +377,28 @@ async def test_a_download_that_breaks_off_is_incomplete(mlflow: MlflowDouble) ->
     await registry.close()
     assert "model.pkl of fraud version" in error.value.message
     assert "in the middle of an answer" in error.value.message
+
+
+async def test_a_download_may_take_as_long_as_bytes_keep_coming(mlflow: MlflowDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    more, chunks = asyncio.Event(), 50
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(chunks)})
+        await response.prepare(request)
+        for _ in range(chunks):
+            await response.write(b"x")
+            await more.wait()
+            more.clear()
+        return response
+
+    loop, late = asyncio.get_running_loop(), 0
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + late)
+    mlflow.answers["get-artifact"] = drip
+    registry, size = mlflow.registry(), 0
+    async for chunk in registry.download(PLAIN, "model.pkl"):
+        size += len(chunk)
+        late += 50  # seconds; a registry that says nothing for 60 has broken off
+        more.set()
+    await registry.close()
+    assert (size, late) == (50, 2500)
