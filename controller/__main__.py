@@ -147,15 +147,23 @@ async def _until_defined(cluster: Cluster) -> None:
 
 
 async def _poll(settings: Settings, reconciler: Reconciler, registry: Registry, queue: WorkQueue[Key]) -> None:
-    """Look the followed references up again, and have the resources reconciled whose reference means something else."""
-    while True:
-        await asyncio.sleep(settings.poll_seconds)
-        followed: dict[ModelReference, list[Key]] = {}
-        for key, reference in reconciler.followed.items():
-            followed.setdefault(reference, []).append(key)
-        for reference in await registry.poll(followed):
-            for key in followed[reference]:
-                queue.add(key)
+    """Look the followed references up again, and have the resources reconciled whose reference means something else.
+
+    Each registry at its own pace, so that one that is slow or hangs keeps the news of the others from nobody.
+    """
+
+    async def poll(name: str) -> None:
+        while True:
+            await asyncio.sleep(settings.poll_seconds)
+            followed: dict[ModelReference, list[Key]] = {}
+            for key, reference in reconciler.followed.items():
+                if registry.name_of(reference) == name:
+                    followed.setdefault(reference, []).append(key)
+            for reference in await registry.poll(name, followed):
+                for key in followed[reference]:
+                    queue.add(key)
+
+    await _until_first_ends(*map(poll, registry.names))
 
 
 async def _until_first_ends(*parts: Coroutine[Any, Any, object]) -> None:

@@ -65,6 +65,9 @@ class _Answer:
     asked_at: float
 
 
+_Results = dict[ModelReference, ModelVersion | ReconcileError]
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
     """The metrics of a version when they were last asked for."""
@@ -86,11 +89,16 @@ class Registry:
         self._default = next(iter(self._clients))
         self._poll_seconds = poll_seconds
         self._answers: dict[ModelReference, _Answer] = {}
-        self._polled: dict[ModelReference, ModelVersion | ReconcileError] = {}  # what followers were last told
+        self._polled: dict[str, _Results] = {}  # by registry: what followers were last told
         self._measured: dict[str, _Measured] = {}
 
     async def close(self) -> None:
         await self._session.close()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The registries that were declared."""
+        return tuple(self._clients)
 
     def name_of(self, reference: ModelReference) -> str:
         """The name of the registry that `reference` is about."""
@@ -117,16 +125,16 @@ class Registry:
             raise known.result.with_traceback(None)
         return known.result
 
-    async def poll(self, references: Iterable[ModelReference]) -> set[ModelReference]:
-        """Ask again what `references` mean; those that mean something else now."""
-        changed = set()
+    async def poll(self, name: str, references: Iterable[ModelReference]) -> set[ModelReference]:
+        """Ask the registry `name` again what its `references` mean; those that mean something else now.
+
+        One registry and not all of them: a slow one keeps the followers of the others from nothing.
+        """
+        before, after = self._polled.get(name, {}), _Results()
         for reference in references:
-            before = self._polled.get(reference)
-            after = (await self._ask(reference)).result
-            if before is None or _differs(before, after):
-                changed.add(reference)
-            self._polled[reference] = after
-        return changed
+            after[reference] = (await self._ask(reference)).result
+        self._polled[name] = after  # and nothing of who follows no longer
+        return {reference for reference, now in after.items() if reference not in before or _differs(before[reference], now)}
 
     async def metrics(self, version: ModelVersion) -> Mapping[str, float]:
         """What was measured of a version: the metrics of its run, and those of its logged model that the run has not got."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from controller.registry import ModelVersion, RemoteFile
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
 HOP_HEADER = "X-Store-Hop"  # a peer that is asked by a peer answers from its own directory only
 CHUNK_BYTES = 1024 * 1024
-PULLS_AT_ONCE = 2
+PULLS_AT_ONCE = 2  # from one registry: a slow one does not hold up the others
 PATIENCE_SECONDS = 3.0  # a reconcile waits so long for a pull; most are faster
 _PEER_FAILURES = (aiohttp.ClientError, TimeoutError, ValueError, OSError, ReconcileError)
 
@@ -56,7 +57,7 @@ class Store(Directory):
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._pulls: dict[str, asyncio.Task[str]] = {}
         self._refused: dict[str, tuple[Stalling, float]] = {}  # what no retry helps, and when it was asked for last
-        self._at_once = asyncio.Semaphore(PULLS_AT_ONCE)
+        self._at_once = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(PULLS_AT_ONCE))  # by registry
         self._free: Callable[[], Awaitable[None]] | None = None
 
     def when_full(self, free: Callable[[], Awaitable[None]]) -> None:
@@ -100,7 +101,7 @@ class Store(Directory):
     async def _pull_counted(self, version: ModelVersion, source: Source) -> str:
         result = "failed"
         try:
-            async with self._at_once:
+            async with self._at_once[version.registry]:
                 digest = await self._pull(version, source)
             result = "ok"
         except Stalling as error:

@@ -51,14 +51,14 @@ def register(uri: str, directory: Path) -> None:
 
 async def refused(registry: Registry, reference: ModelReference = CHAMPION) -> Waiting:
     """Why there is no version, or why its files cannot be had."""
-    await registry.poll([reference])  # asked again, whatever is remembered
+    await registry.poll(registry.name_of(reference), [reference])  # asked again, whatever is remembered
     with pytest.raises(Waiting) as error:
         await registry.files(await registry.resolve(reference))
     return error.value
 
 
 async def pulled(registry: Registry, reference: ModelReference, directory: Path) -> artifact.Artifact:
-    await registry.poll([reference])
+    await registry.poll(registry.name_of(reference), [reference])
     version, store = await registry.resolve(reference), Store(directory, 10**7)
     while True:
         try:
@@ -226,7 +226,7 @@ async def test_a_password_that_is_rotated_is_taken_up_without_a_restart(guarded:
     assert "the first password" not in error.message
 
     (logged_in.secret / "password").write_text("the second password\n")
-    assert await logged_in.registry.poll([CHAMPION]) == {CHAMPION}
+    assert await logged_in.registry.poll(logged_in.registry.name_of(CHAMPION), [CHAMPION]) == {CHAMPION}
     assert (await logged_in.registry.resolve(CHAMPION)).version == "1"
 
 

@@ -5,12 +5,14 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from controller import __main__ as main
 from controller import registry_files
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
@@ -104,11 +106,11 @@ async def test_a_registry_that_hangs_is_not_asked_again_by_each_of_its_followers
 async def test_a_poll_tells_what_has_moved_once(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry()
-    await registry.poll([CHAMPION])
-    assert await registry.poll([CHAMPION]) == set()
+    await registry.poll("main", [CHAMPION])
+    assert await registry.poll("main", [CHAMPION]) == set()
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**VERSION, "version": "4"}})
-    assert await registry.poll([CHAMPION]) == {CHAMPION}
-    assert await registry.poll([CHAMPION]) == set()
+    assert await registry.poll("main", [CHAMPION]) == {CHAMPION}
+    assert await registry.poll("main", [CHAMPION]) == set()
     assert (await registry.resolve(CHAMPION)).version == "4"
     await registry.close()
 
@@ -116,10 +118,45 @@ async def test_a_poll_tells_what_has_moved_once(mlflow: MlflowDouble) -> None:
 async def test_a_poll_tells_of_a_move_that_one_follower_saw_already(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry(poll_seconds=1e-9)
-    await registry.poll([CHAMPION])
+    await registry.poll("main", [CHAMPION])
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**VERSION, "version": "4"}})
     assert (await registry.resolve(CHAMPION)).version == "4"
-    assert await registry.poll([CHAMPION]) == {CHAMPION}
+    assert await registry.poll("main", [CHAMPION]) == {CHAMPION}
+    await registry.close()
+
+
+async def test_a_registry_that_hangs_keeps_the_news_of_the_others_from_nobody(mlflow: MlflowDouble) -> None:
+    hanging, moved, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        hanging.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async def champion(request: web.Request) -> web.Response:
+        return web.json_response({"model_version": {**VERSION, "version": "4" if moved.is_set() else "3"}})
+
+    class Queue:
+        def add(self, key: tuple[str, str]) -> None:
+            assert key == ("team", "healthy")
+            if moved.is_set():
+                told.set()
+
+    mlflow.answers["name=slow"], mlflow.answers["name=fraud"] = hang, champion
+    declared = [RegistrySettings(name=name, uri=f"{mlflow.server.make_url('/')}") for name in ("slow", "healthy")]
+    registry = Registry(declared, 0.001, Path("/nowhere"))
+    references = {
+        name: ModelReference.model_validate({"name": model, "alias": "champion", "registryRef": {"name": name}})
+        for name, model in (("slow", "slow"), ("healthy", "fraud"))
+    }
+    reconciler = SimpleNamespace(followed={("team", name): reference for name, reference in references.items()})
+    settings = SimpleNamespace(poll_seconds=0.001)
+    polling = asyncio.create_task(main._poll(cast(Any, settings), cast(Any, reconciler), registry, cast(Any, Queue())))
+    await asyncio.wait_for(hanging.wait(), 10)
+    moved.set()
+    await asyncio.wait_for(told.wait(), 10)
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
     await registry.close()
 
 
@@ -127,10 +164,10 @@ async def test_a_tag_is_told_by_the_poll_and_makes_no_other_version_of_it(mlflow
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry()
     untagged = await registry.resolve(CHAMPION)
-    await registry.poll([CHAMPION])
+    await registry.poll("main", [CHAMPION])
     tags = [{"key": "validation_status", "value": "approved\n" + "x" * 10_000}]
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": {**VERSION, "tags": tags}})
-    assert await registry.poll([CHAMPION]) == {CHAMPION}
+    assert await registry.poll("main", [CHAMPION]) == {CHAMPION}
     tagged = await registry.resolve(CHAMPION)
     assert untagged.tags == {}
     assert tagged.tags["validation_status"].startswith("approved x")
@@ -243,8 +280,8 @@ async def test_a_registrys_cookies_are_not_kept(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias"] = answer
     # By a name: no client keeps the cookies of a bare address.
     registry = Registry([RegistrySettings(name="main", uri=f"http://localhost:{mlflow.server.port}")], 30, Path("/nowhere"))
-    await registry.poll([CHAMPION])
-    await registry.poll([CHAMPION])
+    await registry.poll("main", [CHAMPION])
+    await registry.poll("main", [CHAMPION])
     await registry.close()
     assert cookies == [None, None]
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +16,7 @@ from controller.errors import Stalling, Waiting
 from controller.manifest import StoredFile, safe_path
 from controller.registry import ModelVersion, RemoteFile
 from controller.serve_store import create_app
-from controller.store import Store
+from controller.store import PULLS_AT_ONCE, Store
 from controller.verifier import Verifier
 from tests.unit.controller.fake_registry import FakeRegistry
 
@@ -86,6 +87,20 @@ async def test_why_a_pull_failed_that_nobody_waited_for_is_told_to_who_asks_next
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()), return_exceptions=True)
     with pytest.raises(Waiting, match="RegistryUnavailable"):
         await store.pull(version(), FakeRegistry(1))
+    monkeypatch.undo()
+    assert store.has(await store.pull(version(), FakeRegistry(1)))
+
+
+async def test_a_registry_that_hangs_holds_up_the_pulls_from_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(FakeRegistry):
+        async def files(self, version: ModelVersion) -> list[RemoteFile]:
+            await asyncio.Event().wait()
+            return []
+
+    monkeypatch.setattr("controller.store.PATIENCE_SECONDS", 0.0)
+    for number in range(PULLS_AT_ONCE + 1):
+        with pytest.raises(Waiting, match="Pulling"):
+            await store.pull(replace(version(number), registry="hangs"), Hanging(number))
     monkeypatch.undo()
     assert store.has(await store.pull(version(), FakeRegistry(1)))
 
