@@ -4,20 +4,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from controller import api
+from controller import api, commands
 from controller.api import Condition, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
 from controller.decision import Decision, Pause
 from controller.errors import ReconcileError, Stalling
 from controller.gates import Refusal
+from controller.pod_faults import Fault
 from controller.resources.deployment import DEFAULT_REPLICAS
 from controller.resources.identity import Owner
 from controller.rollout import Failure, PinnedModel, Rollout, Word
-from controller.workload import Fault, Workload
+from controller.workload import Workload, numbers
 
 # That the registry does not answer, or not to us, says nothing about what runs.
 REGISTRY_AWAY = {"RegistryUnavailable", "RegistryRefused", "RegistryUntrusted", "RegistrySecretUnusable"}
 
 _WITH_READY = {"Reconciling", "Stalled"}
+
+# Where the pods say more than their message does.
+_IN_LOGS = {"PodCrashed", "CrashLoop", "ProgressDeadlineExceeded"}
+_IN_EVENTS = {"PodNotStarted", "PodEvicted"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     """What the gates have to say of a version that passed."""
     blocked: ReconcileError | None = None
-    """Why a child could not be written."""
+    """Why the Deployment or another child could not be written."""
     acted: bool = True
     """The decision was carried out."""
     live: Rollout | None = None
@@ -117,21 +122,14 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
     if live is None or pods is None:
         return _nothing_there(outcome)
     if pods.wanted == 0 and pods.total == 0:
-        if outcome.spec.replicas == 0:
-            return _Verdict(True, "Stopped", "spec.replicas is 0: no pod runs, as the spec asks")
-        autoscaling = outcome.spec.autoscaling
-        count = autoscaling.min_replicas if autoscaling else DEFAULT_REPLICAS
-        way_on = f"kubectl scale -n {outcome.owner.namespace} deployment/{outcome.owner.name} --replicas={count}"
-        wanted = autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
-        return _Verdict(
-            wanted, "ScaledToZero", f"somebody scaled the Deployment to 0; to go on: {way_on}", "" if wanted else "Stalled"
-        )
+        wanted = outcome.spec.autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
+        return _Verdict(wanted, *_at_zero(outcome), "" if wanted else "Stalled")
     pause, failed = outcome.decision.pause, outcome.decision.failed
     if pause in (Pause.DEPLOYMENT, Pause.DISABLED):
         done = pods.complete or _settled(outcome, serving)
         return _Verdict(done, pause, _paused(outcome, pause), "" if done else "Stalled")
     if failed is not None and outcome.decision.failed_model is not None:
-        return _taken_back(outcome, failed, outcome.decision.failed_model, live)
+        return _taken_back(outcome, failed, outcome.decision.failed_model, live, pods)
     if not (pods.complete or _settled(outcome, serving)):
         return _rolling(outcome, live, pods)
     if outcome.decision.held and live.word == outcome.word:
@@ -141,8 +139,17 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
     if pause is not None:
         return _Verdict(True, pause, _paused(outcome, pause))
     if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
-        return _Verdict(False, error.reason, f"{error.message}. {live.model.label} goes on serving", _also(error))
+        return _Verdict(False, error.reason, f"{error.message.rstrip('.')}. {live.model.label} goes on serving", _also(error))
     return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{_missing(outcome, pods)}")
+
+
+def _at_zero(outcome: Outcome) -> tuple[str, str]:
+    """Reason and message where no pod is wanted."""
+    autoscaling = outcome.spec.autoscaling
+    if outcome.spec.replicas == 0:
+        return "Stopped", "spec.replicas is 0: no pod runs, as the spec asks"
+    count = autoscaling.min_replicas if autoscaling else DEFAULT_REPLICAS
+    return "ScaledToZero", f"somebody scaled the Deployment to 0: no pod runs. To go on: {commands.scale(outcome.owner, count)}"
 
 
 def _missing(outcome: Outcome, pods: Workload) -> str:
@@ -177,19 +184,27 @@ def _nothing_there(outcome: Outcome) -> _Verdict:
     return _Verdict(False, "Creating", "the Deployment is being created", "Reconciling")
 
 
-def _taken_back(outcome: Outcome, failed: Failure, model: PinnedModel, live: Rollout) -> _Verdict:
+def _taken_back(outcome: Outcome, failed: Failure, model: PinnedModel, live: Rollout, pods: Workload) -> _Verdict:
     """A rollout failed; what served before serves, or is on its way back."""
     what = model.label if model != live.model else f"{model.label} with its new settings"
-    kept = "goes on serving" if model != live.model else "keeps the old ones"
-    told = f"{what} was taken back, {live.model.label} {kept}: {failed.message.rstrip('.')}"
-    if failed.by_version:
-        way_on = (
-            "It is not rolled out again until the version, its files or the settings of its pods change."
-            f" To try the same once more: {_retry_command(outcome.owner)}"
-        )
-        return _Verdict(False, failed.reason, f"{told}. {way_on}", "Stalled")
-    when = failed.next_attempt.strftime("%H:%M:%S UTC")
-    return _Verdict(False, failed.reason, f"{told}. The version is not the cause; it is tried again at {when}", "Reconciling")
+    if pods.available:
+        kept = f"{live.model.label} {'goes on serving' if model != live.model else 'keeps the old ones'}"
+    else:
+        why = f" ({outcome.fault.message.rstrip('.')})" if outcome.fault is not None else ""
+        kept = f"{live.model.label} is put back and has no ready pod yet{why}"
+    told = f"{what} was taken back, {kept}: {failed.message.rstrip('.')}"
+    again = commands.retry(outcome.owner)
+    if not failed.by_version:
+        when = failed.next_attempt.strftime("%H:%M:%S UTC")
+        way_on = f"That is not held against the version: it is tried again at {when}, or at once with: {again}"
+        return _Verdict(False, failed.reason, f"{told}. {way_on}", "Reconciling")
+    way_on = (
+        "It is not rolled out again until the version, its files or the settings of its pods change."
+        f" To try the same once more: {again}"
+    )
+    if failed.reason in _IN_LOGS:
+        way_on += f". With rollout.onFailure: Hold its pods then stay for a look: {commands.logs(outcome.owner, model.version)}"
+    return _Verdict(False, failed.reason, f"{told}. {way_on}", "Stalled")
 
 
 def _paused(outcome: Outcome, pause: Pause) -> str:
@@ -197,15 +212,13 @@ def _paused(outcome: Outcome, pause: Pause) -> str:
     owner, asked = outcome.owner, outcome.asked
     waiting = f"{asked.name} version {asked.version}" if asked is not None else "what the spec asks for"
     if pause is Pause.APPROVAL and asked is not None:
-        approval = f'{api.APPROVE_ANNOTATION}="{asked.name}/{asked.version}"'
-        command = f"kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {approval}"
+        command = commands.approve(owner, f"{asked.name}/{asked.version}")
         return f"{waiting} passed every check and waits for approval, as rollout.mode is Manual: {command}"
     if pause is Pause.DEPLOYMENT:
-        command = f"kubectl rollout resume -n {owner.namespace} deployment/{owner.name}"
-        return f"somebody paused the Deployment; nothing is rolled out until: {command}"
+        return f"somebody paused the Deployment; nothing is rolled out until: {commands.resume(owner)}"
     if pause is Pause.DISABLED:
-        command = f"kubectl annotate -n {owner.namespace} mdep/{owner.name} {api.RECONCILE_ANNOTATION}-"
-        return f"the annotation {api.RECONCILE_ANNOTATION} is {api.DISABLED!r}: nothing is touched until: {command}"
+        told = f"the annotation {api.RECONCILE_ANNOTATION} is {api.DISABLED!r}"
+        return f"{told}: nothing is touched until: {commands.enable(owner)}"
     return f"rollout.mode is Paused: {waiting} is not rolled out until it is Automatic or Manual"
 
 
@@ -227,24 +240,39 @@ def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:
 def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
     others = [rollout for rollout in outcome.answering if rollout.number != live.number]
     old = f"; {others[0].model.label} goes on serving" if others else ""
-    if outcome.fault is not None and outcome.fault.by_model:
-        message = f"{live.model.label} does not become ready: {outcome.fault.message.rstrip('.')}{old}"
-        return _Verdict(False, outcome.fault.reason, message, "Stalled")
+    label, fault = live.model.label, outcome.fault
+    # It stays: there is nothing to go back to, or rollout.onFailure is Hold.
+    again = f". To try it anew: {commands.retry(outcome.owner)}"
+    if fault is not None and fault.by_model:
+        message = f"{label} does not become ready: {fault.message.rstrip('.')}{old}{_more(outcome, live, fault.reason)}{again}"
+        return _Verdict(False, fault.reason, message, "Stalled")
+    late = again if pods.deadline_exceeded else ""
     if pods.failure:
-        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure.rstrip('.')}{old}", "Reconciling")
-    if outcome.fault is not None:
-        return _Verdict(False, outcome.fault.reason, f"{outcome.fault.message.rstrip('.')}{old}", "Reconciling")
-    done = f"{pods.updated} of {pods.wanted} pods are new, {pods.available} of all are ready"
+        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure.rstrip('.')}{old}{late}", "Reconciling")
+    if fault is not None:
+        message = f"{fault.message.rstrip('.')}{old}{_more(outcome, live, fault.reason)}{late}"
+        return _Verdict(False, fault.reason, message, "Reconciling")
+    if not pods.seen:
+        return _Verdict(False, "RollingOut", f"{label}: the Deployment controller has not taken it up yet{old}", "Reconciling")
     if pods.deadline_exceeded:
-        return _Verdict(False, "ProgressDeadlineExceeded", f"{live.model.label} takes too long: {done}{old}", "Reconciling")
-    return _Verdict(False, "RollingOut", f"{live.model.label}: {done}{old}", "Reconciling")
+        reason = "ProgressDeadlineExceeded"
+        slow = f"{label} made no progress for {pods.deadline_seconds} s (rollout.progressDeadlineSeconds): {numbers(pods)}"
+        return _Verdict(False, reason, f"{slow}{old}{_more(outcome, live, reason)}{late}", "Reconciling")
+    return _Verdict(False, "RollingOut", f"{label}: {numbers(pods)}{old}", "Reconciling")
+
+
+def _more(outcome: Outcome, live: Rollout, reason: str) -> str:
+    """The command that shows more than the message does, where there is one."""
+    if reason in _IN_LOGS:
+        return f". To see more: {commands.logs(outcome.owner, live.model.version)}"
+    return f". To see more: {commands.describe_pods(outcome.owner, live.model.version)}" if reason in _IN_EVENTS else ""
 
 
 def _refused(outcome: Outcome, refusal: Refusal, serving: ServingModel | None) -> str:
     asked = outcome.asked
     what = f"{asked.name} version {asked.version}" if asked else outcome.word.request
     old = f". {serving.name} version {serving.version} goes on serving" if serving else ""
-    return f"{what} is not rolled out: {refusal.message}{old}"
+    return f"{what} is not rolled out: {refusal.message.rstrip('.')}{old}"
 
 
 def held_message(outcome: Outcome) -> str:
@@ -252,13 +280,22 @@ def held_message(outcome: Outcome) -> str:
     model, undone = outcome.decision.model, outcome.decision.undone
     if model is None:
         return ""
-    way_on = f"To go on with {outcome.word.request}, change spec.model or run: {_retry_command(outcome.owner)}"
+    way_on = f"To go on with {outcome.word.request}, change spec.model or run: {commands.retry(outcome.owner)}"
     if undone is not None and undone.model == model:
         return (
             f"a person went back to earlier settings of the pods; the model is {model.label} in both revisions, so it stays."
-            f" `kubectl rollout history deployment/{outcome.owner.name}` shows which revision has another model. {way_on}"
+            f"{_another_model(outcome, model)} {way_on}"
         )
     return f"a person went back to {model.label}; it is held, whatever else changes. {way_on}"
+
+
+def _another_model(outcome: Outcome, model: PinnedModel) -> str:
+    """How to go back to another model, where one is remembered that did not fail."""
+    others = [each for each in outcome.remembered if each.model != model and each.failed is None]
+    if not others:
+        return ""
+    last = max(others, key=lambda rollout: rollout.revision)
+    return f" To go back to {last.model.label}: {commands.undo(outcome.owner, last.revision)}."
 
 
 def _available(outcome: Outcome) -> tuple[bool, str, str]:
@@ -268,7 +305,7 @@ def _available(outcome: Outcome) -> tuple[bool, str, str]:
     if pods.available:
         return True, "PodsReady", f"{_count(pods.available)} answer{'s' if pods.available == 1 else ''}"
     if pods.wanted == 0:
-        return False, "Stopped", "spec.replicas is 0"
+        return False, *_at_zero(outcome)
     return False, "NoPodReady", f"none of {pods.wanted} pods is ready"
 
 
@@ -297,10 +334,6 @@ def is_of(serving: ServingModel, rollout: Rollout) -> bool:
         model.digest,
         rollout.image,
     )
-
-
-def _retry_command(owner: Owner) -> str:
-    return f'kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {api.RETRY_ANNOTATION}="$(date +%s)"'
 
 
 def _count(number: int) -> str:

@@ -145,7 +145,7 @@ def telling(kind: str, body: Object | None) -> object:
 
 
 def _trouble(pod: Object) -> Iterator[object]:
-    """At least whatever `controller.workload.fault` finds in a pod: one without trouble is not read."""
+    """At least whatever `controller.pod_faults.fault` finds in a pod: one without trouble is not read."""
     status = pod.get("status") or {}
     if status.get("phase") == "Failed":
         yield "Failed", status.get("reason")

@@ -5,12 +5,13 @@ from datetime import datetime
 
 from controller.conditions import is_of
 from controller.index import telling
+from controller.pod_faults import Fault, fault, unstarted
 from controller.ports import Cluster, Object, Seen
 from controller.resource import Resource
 from controller.resources import rollouts
 from controller.resources.identity import Owner, owned, selector
 from controller.rollout import Failure, Progress, Rollout
-from controller.workload import Fault, answering, certain_failure, fault, workload
+from controller.workload import answering, certain_failure, workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
     current, pods = rollouts.read_rollout(deployment), workload(deployment)
     trouble = None
     if current is not None and not pods.complete and (pods.deadline_exceeded or _may_be_in_trouble(seen, owner)):
-        trouble = fault(await cluster.list("Pod", owner.namespace, _label_selector(owner)), current)
+        listed = await cluster.list("Pod", owner.namespace, _label_selector(owner))
+        trouble = fault(listed, current) or (unstarted(listed, current) if pods.deadline_exceeded else None)
     return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=trouble)
 
 
@@ -81,7 +83,7 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
     served = serving is not None and serving.rollout == current.number and is_of(serving, current)
     return Progress(
         completed=pods.complete or served or answers == {current.number},
-        failure=certain_failure(pods, live.trouble, current, now),
+        failure=certain_failure(pods, live.trouble, current, live.remembered, now),
         answering=answers,
         served=frozenset({serving.rollout} if serving is not None else ()),
         paused=bool(live.deployment["spec"].get("paused")),

@@ -1,24 +1,16 @@
-"""How the pods are doing, read from a Deployment, its ReplicaSets and its pods. Pure."""
+"""How the pods are doing, read from a Deployment and its ReplicaSets, and when a rollout has failed for certain. Pure."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from controller.resources.rollouts import ROLLOUT, read_rollout
+from controller.pod_faults import Fault
+from controller.resources.rollouts import read_rollout
 from controller.rollout import Failure, Rollout
 from controller.text import bounded
 
 Object = dict[str, Any]
-
-EXIT_MODEL_AT_FAULT = 65  # what a pod exits with when its model, not the cluster, is the reason (EX_DATAERR)
-EXIT_DISK_FULL = 74  # likewise, when its disk took no more (EX_IOERR)
-CERTAIN_RESTARTS = 3  # of a pod that never became ready: no accident any more
-EXIT_STORE_UNAVAILABLE = 69  # likewise, when it could not fetch its model (EX_UNAVAILABLE)
-
-_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-_CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +23,12 @@ class Workload:
     ready: int
     available: int
     seen: bool
-    """The Deployment controller has seen the template that is live."""
+    """The Deployment controller has seen the template that is live; before that, the numbers are of the one before."""
+    deadline_seconds: int
     deadline_exceeded: bool
+    """The live template has had its time. Before it has a pod, what the Deployment says of that may be of an earlier try."""
     failure: str
-    """Why no pod can be created (a quota, an admission policy), or empty."""
+    """Why no pod, or no ReplicaSet for them, can be created (a quota, an admission policy), or empty."""
 
     @property
     def complete(self) -> bool:
@@ -42,17 +36,9 @@ class Workload:
         return self.seen and self.updated == self.wanted == self.total and self.available >= self.wanted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Why a pod of the live template is not ready."""
-
-    reason: str
-    message: str
-    by_model: bool
-    """The model version is the cause: no retry of the same helps."""
-
-
-def certain_failure(pods: Workload, trouble: Fault | None, live: Rollout, now: datetime) -> Failure | None:
+def certain_failure(
+    pods: Workload, trouble: Fault | None, live: Rollout, remembered: Sequence[Rollout], now: datetime
+) -> Failure | None:
     """The first certain sign that a rollout will not come about: what the version did, or that its time is up."""
     if pods.complete or not pods.seen:
         return None
@@ -64,24 +50,52 @@ def certain_failure(pods: Workload, trouble: Fault | None, live: Rollout, now: d
         return Failure(reason="PodsNotCreated", message=f"no pod can be created: {pods.failure}", by_version=False, at=now)
     if trouble is not None:
         return Failure(reason=trouble.reason, message=trouble.message, by_version=False, at=now)
-    message = f"its pods run but did not become ready in time ({pods.updated} new ones, {pods.available} of all are ready)"
-    return Failure(reason="ProgressDeadlineExceeded", message=message, by_version=True, at=now)
+    time = f"{pods.deadline_seconds} s (rollout.progressDeadlineSeconds)"
+    message = f"its pods run, but no more of them became ready within {time}: {numbers(pods)}"
+    # A cluster that let it fail before may well be what makes it slow now.
+    by_version = not any(_let_fail_by_cluster(each, live) for each in remembered)
+    return Failure(reason="ProgressDeadlineExceeded", message=message, by_version=by_version, at=now)
+
+
+def _let_fail_by_cluster(attempt: Rollout, live: Rollout) -> bool:
+    """Whether that was an earlier attempt at the same, and the cluster kept it from coming about."""
+    failed = attempt.failed
+    same = attempt.model.same(live.model) and attempt.inputs == live.inputs
+    return failed is not None and same and failed.retry == live.word.retry and not failed.by_version
+
+
+def numbers(pods: Workload) -> str:
+    """How far a rollout has come."""
+    return f"{pods.updated} of {pods.wanted} pods are new, {pods.available} of all are ready"
 
 
 def workload(deployment: Object) -> Workload:
     status: Object = deployment.get("status") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
-    progressing, failure = conditions.get("Progressing", {}), conditions.get("ReplicaFailure", {})
+    progressing = conditions.get("Progressing", {})
+    seen = int(status.get("observedGeneration", 0)) >= int(deployment["metadata"].get("generation", 0))
+    updated, failure = int(status.get("updatedReplicas", 0)), _creation_failure(conditions, seen=seen)
     return Workload(
         wanted=int(deployment["spec"].get("replicas", 1)),
         total=int(status.get("replicas", 0)),
-        updated=int(status.get("updatedReplicas", 0)),
+        updated=updated,
         ready=int(status.get("readyReplicas", 0)),
         available=int(status.get("availableReplicas", 0)),
-        seen=int(status.get("observedGeneration", 0)) >= int(deployment["metadata"].get("generation", 0)),
-        deadline_exceeded=progressing.get("reason") == "ProgressDeadlineExceeded",
-        failure=bounded(str(failure.get("message", "")), 400) if failure.get("status") == "True" else "",
+        seen=seen,
+        deadline_seconds=int(deployment["spec"].get("progressDeadlineSeconds", 600)),
+        deadline_exceeded=progressing.get("reason") == "ProgressDeadlineExceeded" and (updated > 0 or bool(failure)),
+        failure=failure,
     )
+
+
+def _creation_failure(conditions: dict[str, Object], *, seen: bool) -> str:
+    """What the Deployment says of pods that cannot be created; of the live template, not of the one before.
+
+    A template whose ReplicaSet cannot be created is never counted as seen: the Deployment controller goes no further.
+    """
+    said = conditions.get("ReplicaFailure" if seen else "Progressing", {})
+    failed = said.get("status") == "True" if seen else said.get("reason") == "ReplicaSetCreateError"
+    return bounded(str(said.get("message", "")), 400) if failed else ""
 
 
 def answering(replica_sets: Sequence[Object]) -> tuple[Rollout, ...]:
@@ -92,77 +106,3 @@ def answering(replica_sets: Sequence[Object]) -> tuple[Rollout, ...]:
         if (replica_set.get("status") or {}).get("readyReplicas") and (rollout := read_rollout(replica_set)) is not None
     ]
     return tuple(sorted(rollouts, key=lambda rollout: rollout.number, reverse=True))
-
-
-def fault(pods: Sequence[Object], live: Rollout) -> Fault | None:
-    """The most telling reason why pods of the live template are not ready; what the model did comes first."""
-    found = [
-        reason
-        for pod in pods
-        if _rollout_number(pod) == live.number and not _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")
-        for reason in _pod_faults(pod)
-    ]
-    return min(found, key=lambda reason: not reason.by_model, default=None)
-
-
-def _rollout_number(pod: Object) -> int | None:
-    number = (pod["metadata"].get("annotations") or {}).get(ROLLOUT, "")
-    return int(number) if number.isdigit() else None
-
-
-def _is_ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def _pod_faults(pod: Object) -> Iterator[Fault]:
-    status: Object = pod.get("status") or {}
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        ended = (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get("terminated")
-        if (
-            ended is not None
-            and (said := _exit_fault(container["name"], ended, int(container.get("restartCount", 0)))) is not None
-        ):
-            yield said
-        waiting: Object = (container.get("state") or {}).get("waiting") or {}
-        message = bounded(str(waiting.get("message", "")), 300)
-        if waiting.get("reason") in _IMAGE_REASONS:
-            image = container.get("image", "the server image")
-            yield Fault(reason="ImagePullFailed", message=f"{image} cannot be pulled: {message}", by_model=False)
-        elif waiting.get("reason") in _CONFIG_REASONS:
-            yield Fault(reason="PodNotStarted", message=f"the pod cannot be started: {message}", by_model=False)
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            message = bounded(str(condition.get("message", "")), 300)
-            yield Fault(reason="Unschedulable", message=f"no node has room for the pod: {message}", by_model=False)
-
-
-def _exit_fault(container: str, ended: Object, restarts: int) -> Fault | None:
-    if ended.get("reason") == "OOMKilled":
-        if container != "server":
-            return Fault(reason="PodCrashed", message=f"container {container} needed more memory than its limit", by_model=False)
-        way_out = "it needed more memory than its limit; raise spec.resources.limits.memory"
-        return Fault(reason="OutOfMemory", message=way_out, by_model=True)
-    code = int(ended.get("exitCode", 0))
-    if code == 0:
-        return None
-    reason, message = _last_words(str(ended.get("message", "")))
-    if code == EXIT_MODEL_AT_FAULT:
-        return Fault(reason=reason or "ModelFailed", message=message or "the pod found its model at fault", by_model=True)
-    if code == EXIT_STORE_UNAVAILABLE:
-        return Fault(reason="StoreUnavailable", message=message or "the pod could not fetch its model", by_model=False)
-    told = message or "see `kubectl logs` of the pod, with --previous"
-    if container == "server" and code != EXIT_DISK_FULL and restarts >= CERTAIN_RESTARTS:
-        message = f"the server ended with code {code}, {restarts} times in a row: {told}"
-        return Fault(reason="CrashLoop", message=message, by_model=True)
-    return Fault(reason="PodCrashed", message=f"container {container} ended with code {code}: {told}", by_model=False)
-
-
-def _last_words(text: str) -> tuple[str, str]:
-    """Reason and message that a pod of ours left behind; what it left is the model's influence, so it is bounded."""
-    try:
-        said = json.loads(text)
-        reason, message = str(said["reason"]), str(said["message"])
-    except (ValueError, TypeError, KeyError):
-        return "", bounded(text, 300)
-    return (reason if reason.isalnum() and len(reason) <= 50 else ""), bounded(message, 1000)

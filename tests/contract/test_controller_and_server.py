@@ -19,6 +19,7 @@ from controller import artifact, manifest
 from controller.api import ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
 from controller.manifest import StoredFile
+from controller.pod_faults import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
 from controller.policy import Gates, Trust
 from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
@@ -36,7 +37,6 @@ from controller.rollout import PinnedModel
 from controller.serve_store import create_app
 from controller.store import Store
 from controller.verifier import Verifier
-from controller.workload import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
 
 DIGEST = "sha256:" + "a" * 64
 MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, registry="main", verified="Answered")

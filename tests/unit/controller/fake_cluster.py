@@ -132,9 +132,13 @@ class FakeCluster:
 
     def crash(self, *, code: int = 1, message: str = "", reason: str = "Error", restarts: int = 0, name: str = "fraud") -> None:
         """A pod of the live template whose server ended that way."""
-        template = self.objects["Deployment", "team", name]["spec"]["template"]
         ended = {"exitCode": code, "message": message, "reason": reason}
-        container = {"name": "server", "restartCount": restarts, "state": {"waiting": {}}, "lastState": {"terminated": ended}}
+        self.pod({"waiting": {}}, name, restartCount=restarts, lastState={"terminated": ended})
+
+    def pod(self, state: Object, name: str = "fraud", **more: Any) -> None:
+        """A pod of the live template whose server is in that state, and not ready."""
+        template = self.objects["Deployment", "team", name]["spec"]["template"]
+        container = {"name": "server", "state": state, **more}
         metadata = copy.deepcopy(template["metadata"]) | {"name": f"{name}-{next(self._numbers)}", "namespace": "team"}
         self.put("Pod", {"metadata": metadata, "status": {"containerStatuses": [container]}})
 

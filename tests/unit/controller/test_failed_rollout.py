@@ -14,6 +14,12 @@ def reasons(world: World) -> list[str]:
     return [reason for _, reason, _ in world.cluster.events]
 
 
+def told(world: World) -> str:
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    return ready.message
+
+
 async def settled(world: World) -> World:
     """What failed is gone; the cluster brings up whatever is asked for now."""
     await world.reconciler.reconcile(KEY)
@@ -394,7 +400,104 @@ class TestByTheCluster:
         await deployed(world)
         world.registry.aliases["champion"] = "2"
         await world.reconciler.reconcile(KEY)
+        world.cluster.pod({"running": {}})
         world.cluster.roll(ready=False, deadline_exceeded=True)
         await settled(world)
         assert world.condition("Ready") == ("False", "ProgressDeadlineExceeded")
         assert [entry.version for entry in world.status.quarantined] == ["2"]
+        assert "kubectl logs -n team -l mlserving.dev/modeldeployment=fraud,mlserving.dev/model-version=2" in told(world)
+
+    async def test_pods_that_never_ran_are_not(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.pod({"waiting": {"reason": "PodInitializing"}})
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        assert world.condition("Ready") == ("False", "PodNotStarted")
+        assert "container server still waits (PodInitializing)" in told(world)
+        assert world.status.quarantined == []
+
+    async def test_what_is_merely_slow_after_that_is_not_either(self, world: World) -> None:
+        await self.exhausted(world)
+        world.now += timedelta(seconds=61)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.pod({"running": {}})
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        assert (world.live_version, world.condition("Ready")) == ("1", ("False", "ProgressDeadlineExceeded"))
+        assert world.status.quarantined == []
+
+    async def test_a_retry_has_its_whole_time(self, world: World) -> None:
+        """The Deployment controller goes on to say that the time is up until the ReplicaSet that it knows has a pod."""
+        await self.exhausted(world)
+        world.now += timedelta(seconds=61)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        world.deployment["status"]["updatedReplicas"] = 0
+        await world.reconciler.reconcile(KEY)
+        assert (world.live_version, world.condition("Ready")) == ("2", ("False", "RollingOut"))
+
+
+class TestInWords:
+    """What `kubectl describe` shows."""
+
+    async def test_the_way_out_of_a_failure_of_the_clusters(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.pod({"waiting": {"reason": "ErrImagePull", "message": "not found"}}, image="server:typo")
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await settled(world)
+        assert told(world) == (
+            "fraud version 2 was taken back, fraud version 1 goes on serving: server:typo cannot be pulled: not found."
+            " That is not held against the version: it is tried again at 03:05:05 UTC, or at once with:"
+            ' kubectl annotate --overwrite -n team mdep/fraud mlserving.dev/retry="$(date +%s)"'
+        )
+
+    async def test_the_first_rollout_names_what_to_look_at_and_how_to_try_again(self, world: World) -> None:
+        world.cluster.put("ModelDeployment", resource())
+        await world.reconciler.reconcile(KEY)
+        world.cluster.pod({"running": {}})
+        world.cluster.roll(ready=False, deadline_exceeded=True)
+        await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready") == ("False", "ProgressDeadlineExceeded")
+        assert told(world) == (
+            "fraud version 1 made no progress for 300 s (rollout.progressDeadlineSeconds):"
+            " 2 of 2 pods are new, 0 of all are ready."
+            " To see more: kubectl logs -n team -l mlserving.dev/modeldeployment=fraud,mlserving.dev/model-version=1"
+            " --all-containers --tail=50. To try it anew:"
+            ' kubectl annotate --overwrite -n team mdep/fraud mlserving.dev/retry="$(date +%s)"'
+        )
+
+    async def test_nothing_goes_on_serving_where_nothing_is_ready(self, world: World) -> None:
+        await broken(world)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll(ready=False)
+        world.cluster.pod({"waiting": {"reason": "ErrImagePull", "message": "gone"}}, image="server:1")
+        await world.reconciler.reconcile(KEY)
+        assert world.condition("Available") == ("False", "NoPodReady")
+        assert told(world).startswith(
+            "fraud version 2 was taken back, fraud version 1 is put back and has no ready pod yet"
+            " (server:1 cannot be pulled: gone): row 1"
+        )
+
+    async def test_a_replica_set_that_cannot_be_created(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        refused = {"type": "Progressing", "reason": "ReplicaSetCreateError", "message": "exceeded quota"}
+        world.deployment["status"]["conditions"] = [refused]
+        await world.reconciler.reconcile(KEY)
+        assert (world.live_version, world.condition("Ready")) == ("2", ("False", "PodsNotCreated"))
+        assert told(world) == "no pod can be created: exceeded quota; fraud version 1 goes on serving"
+
+    async def test_numbers_of_the_template_before_are_not_told_of_this_one(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready") == ("False", "RollingOut")
+        assert told(world) == (
+            "fraud version 2: the Deployment controller has not taken it up yet; fraud version 1 goes on serving"
+        )

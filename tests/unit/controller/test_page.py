@@ -7,17 +7,18 @@ from controller.crd import custom_resource_definition
 
 CONTROLLER = Path(__file__).parents[3] / "controller"
 PAGE = (CONTROLLER / "README.md").read_text()
-# A reason is a CamelCase literal, given where an error, a refusal, a fault or a condition is made.
-GIVEN = re.compile(r'(?:Waiting|Stalling|Refusal|_Verdict|Fault)\(\s*(?:True, |False, |reason=)?"([A-Z][A-Za-z]+)"')
-CONDITION = re.compile(r'(?:return|\() ?(?:True|False|None), "([A-Z][A-Za-z]+)"')
+# A reason is a CamelCase literal, given where an error, a refusal, a fault, an event or a condition is made.
+MAKER = "Waiting|Stalling|Refusal|_Verdict|Fault|Failure|Announcement"
+GIVEN = re.compile(rf'(?:{MAKER})\(\s*(?:True, |False, |"Normal", |"Warning", |reason=)?"(?!Normal|Warning)([A-Z][A-Za-z]+)"')
+CONDITION = re.compile(r'(?:return|\() ?(?:True|False|None), "([A-Z][A-Za-z]+)"|return "([A-Z][A-Za-z]+)", f?"')
 
 
 def test_every_reason_is_explained() -> None:
     reasons: set[str] = set()
     for path in CONTROLLER.rglob("*.py"):
         for pattern in (GIVEN, CONDITION):
-            reasons |= set(pattern.findall(path.read_text()))
-    assert {"ModelNotFound", "HeldByPerson", "DigestMismatch", "OutOfMemory", "PodsReady"} <= reasons
+            reasons |= {next(filter(None, found.groups())) for found in pattern.finditer(path.read_text())}
+    assert {"ModelNotFound", "HeldByPerson", "DigestMismatch", "OutOfMemory", "PodsReady", "ScaledToZero", "HoldEnded"} <= reasons
     assert sorted(reason for reason in reasons if f"`{reason}`" not in PAGE) == []
 
 

@@ -274,7 +274,7 @@ async def test_what_a_pod_said_when_it_ended_is_in_the_condition(world: World) -
             },
         },
     )
-    await world.settle(ready=False)
+    await world.settle()
     assert world.condition("Ready") == ("False", "ExampleMismatch")
     assert world.condition("Stalled") == ("True", "ExampleMismatch")
     ready = world.status.condition("Ready")
@@ -390,6 +390,7 @@ class TestReplicas:
         world.cluster.roll()
         await world.settle()
         assert world.condition("Ready") == ("False", "ScaledToZero")
+        assert world.condition("Available") == ("False", "ScaledToZero")
 
     async def test_scaling_does_not_take_ready_away(self, world: World) -> None:
         await deployed(world)

@@ -139,6 +139,20 @@ class TestUndo:
         ready = world.status.condition("Ready")
         assert ready is not None
         assert "the model is fraud version 1 in both" in ready.message
+        assert "--to-revision" not in ready.message, "there is no other model to go back to"
+
+    async def test_of_settings_alone_names_the_revision_that_has_another_model(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        (message,) = [message for _, reason, message in world.cluster.events if reason == "HeldByPerson"]
+        assert "the model is fraud version 2 in both" in message
+        assert "To go back to fraud version 1: kubectl rollout undo -n team deployment/fraud --to-revision=1." in message
 
     async def test_of_settings_on_top_of_it_is_not_fought(self, world: World) -> None:
         await undone(world)
