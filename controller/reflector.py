@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BACKOFF_SECONDS = 1.0
 LAST_BACKOFF_SECONDS = 30.0
 ABSENT_SECONDS = 60.0  # how often a kind is looked for that the API server does not know
-_PASSING = (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
+PASSING = (ApiError, aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 class Cluster(Protocol):
@@ -67,7 +67,7 @@ class Reflector:
                 while version:
                     version = await self._watch(version)
                     failures, forgotten = 0, False
-            except _PASSING as error:
+            except PASSING as error:
                 if isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND:
                     self._index.lost(self._kind)
                     self._health.heard(self._kind, self._namespace)

@@ -215,7 +215,10 @@ class Registry:
         except ReconcileError as error:
             result = error
         answer = _Answer(result, time.monotonic())
-        self._answers[reference] = answer
+        self._answers.pop(reference, None)
+        self._answers[reference] = answer  # the last, so that the first are the oldest
+        while answer.asked_at - (oldest := next(iter(self._answers.items())))[1].asked_at > 2 * self._poll_seconds:
+            del self._answers[oldest[0]]  # nobody follows it any more
         return answer
 
     async def _look_up(self, client: RegistryClient, reference: ModelReference) -> ModelVersion:

@@ -8,7 +8,7 @@ finalizers on the objects. What to do is decided from the state, in `controller.
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import aiohttp
 import kopf
 
-from controller import metrics
+from controller import metrics, reflector
 from controller.api import API_VERSION, GROUP, KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, PLURAL
 from controller.health import Health
 from controller.index import ALL_NAMESPACES, Index, Key, owner_of
-from controller.reflector import Cluster, Object, Reflector
+from controller.reflector import PASSING, Object, Reflector
 from controller.signals import set_on_signal
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ CHILDREN = (
 )
 BURST_SECONDS = 0.3  # children change in bursts: one reconcile for all of it
 FIRST_LOOK_SECONDS = 30.0  # of the children; what is not listed by then is read one by one
+ROUND_SECONDS = 3600.0  # in which each ModelDeployment is asked for, whether it is still there; few of them more often
+PAUSE_SECONDS = 60.0
 SERVER_SECONDS = 60  # kopf does not tell of bookmarks; it asks again when the server has ended a watch, and that is seen
 
 
@@ -51,6 +53,11 @@ class Patience:
 class Queue(Protocol):
     def add(self, key: Key) -> None: ...
     def add_after(self, key: Key, delay: float) -> None: ...
+    def know_only(self, keys: Collection[Key]) -> None: ...
+
+
+class Cluster(reflector.Cluster, Protocol):
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None: ...
 
 
 async def watch(
@@ -76,9 +83,10 @@ async def watch(
         for namespace in places
     ]
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(reflector.run()) for reflector in reflectors]
+        running = [group.create_task(each.run()) for each in reflectors]
+        running.append(group.create_task(find_gone(cluster, index, queue)))
         # First the children: then the first look at a ModelDeployment finds them in the index.
-        looks = [asyncio.ensure_future(reflector.looked.wait()) for reflector in reflectors]
+        looks = [asyncio.ensure_future(each.looked.wait()) for each in reflectors]
         _, late = await asyncio.wait(looks, timeout=FIRST_LOOK_SECONDS)
         for look in late:
             look.cancel()
@@ -93,6 +101,25 @@ async def watch(
         await kopf.run_tasks(tasks, ignored=others)
         for task in running:
             task.cancel()
+
+
+async def find_gone(cluster: Cluster, index: Index, queue: Queue) -> None:
+    """Find what was deleted while kopf's watch was interrupted, of which kopf does not tell: else it would be remembered, polled
+    for and seen in the metrics for ever. One question after another, spread over the round."""
+    while True:
+        known = list(index.all(KIND))
+        pause = min(PAUSE_SECONDS, ROUND_SECONDS / (len(known) + 1))
+        for body in known:
+            await asyncio.sleep(pause)
+            key = body["metadata"]["namespace"], body["metadata"]["name"]
+            try:
+                gone = await cluster.get(KIND, *key) is None
+            except PASSING:
+                continue
+            if gone and index.remove(KIND, body):
+                queue.add(key)
+        await asyncio.sleep(pause)
+        queue.know_only({(body["metadata"]["namespace"], body["metadata"]["name"]) for body in index.all(KIND)})
 
 
 def handlers(index: Index, queue: Queue, health: Health) -> kopf.OperatorRegistry:

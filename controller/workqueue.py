@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 from controller import metrics
@@ -71,6 +71,10 @@ class WorkQueue(Generic[K]):
             self._due[key] = due
             heapq.heappush(self._later, (due, next(self._order), key))
             self._timer.set()
+
+    def know_only(self, keys: Collection[K]) -> None:
+        """Forget that others were ever worked on: what they were about is gone."""
+        self._seen.intersection_update(keys)
 
     @property
     def depth(self) -> int:

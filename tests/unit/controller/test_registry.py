@@ -160,6 +160,16 @@ async def test_a_registry_that_hangs_keeps_the_news_of_the_others_from_nobody(ml
     await registry.close()
 
 
+async def test_what_nobody_follows_any_more_is_forgotten(mlflow: MlflowDouble) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    registry = mlflow.registry(poll_seconds=0.0)
+    others = [ModelReference(name="fraud", alias=f"pr-{number}") for number in range(20)]
+    await registry.poll("main", [*others, CHAMPION])
+    await registry.poll("main", [CHAMPION])
+    await registry.close()
+    assert registry._polled["main"].keys() == registry._answers.keys() == {CHAMPION}
+
+
 async def test_a_tag_is_told_by_the_poll_and_makes_no_other_version_of_it(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry()

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sized
+from collections.abc import AsyncIterator, Collection, Sized
 
 import kopf
 import pytest
@@ -10,9 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from controller.api import KIND
+from controller.cluster import ApiError
 from controller.health import WATCH_SILENCE, Health
 from controller.index import Index
-from controller.watch import CHILDREN, _observed, operator_settings, watch
+from controller.watch import CHILDREN, _observed, find_gone, operator_settings, watch
 from controller.workqueue import WorkQueue
 from tests.unit.controller.fake_cluster import Object
 
@@ -27,6 +28,10 @@ class Mute:
     async def watch(self, kind: str, namespace: str, selector: str, version: str) -> AsyncIterator[Object]:
         await asyncio.Event().wait()
         yield {}
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        await asyncio.Event().wait()
+        return None
 
 
 @pytest.mark.parametrize("namespaces", [(), ("a", "b")])
@@ -44,6 +49,40 @@ async def test_a_watch_that_was_never_heard_is_trouble_in_the_end(namespaces: tu
     assert health.trouble() is None, "and it is counted under the names under which the watches report"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+class Without(Mute):
+    """An API server that has not got `gone`, and does not tell of `unknown`."""
+
+    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        if name == "unknown":
+            raise ApiError(503, "ServiceUnavailable", "etcd")
+        return None if name == "gone" else {}
+
+
+async def test_what_was_deleted_while_kopfs_watch_was_interrupted_is_found_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.watch.PAUSE_SECONDS", 0.0)
+    index, told, asked = Index(), list[str](), asyncio.Event()
+    for name in ("unknown", "gone", "there"):
+        index.put(KIND, {"metadata": {"namespace": "team", "name": name, "uid": name, "resourceVersion": "1"}, "spec": {}})
+
+    class Queue:
+        def add(self, key: tuple[str, str]) -> None:
+            told.append(key[1])
+
+        def add_after(self, key: tuple[str, str], delay: float) -> None:
+            raise AssertionError
+
+        def know_only(self, keys: Collection[tuple[str, str]]) -> None:
+            assert {name for _, name in keys} == {"unknown", "there"}
+            asked.set()
+
+    task = asyncio.create_task(find_gone(Without(), index, Queue()))
+    await asyncio.wait_for(asked.wait(), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert told == ["gone"]
+    assert index.get(KIND, "team", "gone") is None
 
 
 def test_kopf_never_gives_a_watch_up() -> None:

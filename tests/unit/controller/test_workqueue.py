@@ -131,6 +131,29 @@ async def test_what_was_half_done_does_not_wait_for_a_thousand_new_ones() -> Non
     assert len(done) == 102
 
 
+async def test_a_key_whose_resource_is_gone_is_remembered_no_longer() -> None:
+    """What comes under its name later is new, as it would be for another name."""
+    done: list[str] = []
+    finished = asyncio.Event()
+
+    async def work(key: str) -> None:
+        done.append(key)
+        if key == "first":
+            queue.know_only({"half-done"})
+            queue.add("gone")
+            queue.add("new")
+            queue.add("half-done")
+        if len(done) == 6:
+            finished.set()
+
+    async with running(work, concurrency=1) as queue:
+        queue.add("gone")
+        queue.add("half-done")
+        queue.add("first")
+        await asyncio.wait_for(finished.wait(), 5)
+    assert done == ["gone", "half-done", "first", "half-done", "gone", "new"]
+
+
 async def test_new_ones_do_not_wait_for_what_comes_again_and_again() -> None:
     done: list[str] = []
     finished = asyncio.Event()
