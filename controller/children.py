@@ -9,11 +9,11 @@ from http import HTTPStatus
 
 from controller.api import GROUP, ModelDeploymentSpec
 from controller.cluster import AlreadyExists, ApiError, Conflict
-from controller.errors import ReconcileError, Stalling
+from controller.errors import ReconcileError, Stalling, Waiting
 from controller.ports import Cluster, Object, Seen
 from controller.resources.autoscaler import autoscaler
 from controller.resources.disruption_budget import disruption_budget
-from controller.resources.identity import Owner, owned
+from controller.resources.identity import Owner, left_behind, owned
 from controller.resources.network_policy import NetworkSurroundings, network_policy
 from controller.resources.service import service
 from controller.resources.service_monitor import service_monitor
@@ -92,7 +92,7 @@ class Children:
             await self._cluster.create(kind, marked(wanted))
             return True
         if not owned(live, owner.uid):
-            raise name_conflict(kind, owner)
+            raise name_taken(kind, owner, live)
         if operations := difference(live, wanted):
             await self._cluster.patch(kind, live, operations)
         return False
@@ -142,7 +142,9 @@ class Children:
         """An autoscaler of somebody else's may write the number too; two who write it take turns for ever. None acts on 0."""
         for each in await self._cluster.list("HorizontalPodAutoscaler", owner.namespace):
             target = each["spec"]["scaleTargetRef"]
-            if (target["kind"], target["name"]) == ("Deployment", owner.name) and not owned(each, owner.uid):
+            if (target["kind"], target["name"]) == ("Deployment", owner.name) and not (
+                owned(each, owner.uid) or left_behind(each, owner)
+            ):
                 name = each["metadata"]["name"]
                 raise Stalling(
                     "ReplicasContested",
@@ -207,7 +209,15 @@ def covers(live: object, wanted: object) -> bool:
     return live == wanted
 
 
-def name_conflict(kind: str, owner: Owner) -> Stalling:
+def name_taken(kind: str, owner: Owner, by: Object) -> ReconcileError:
+    """What it means that the child's name is taken by an object that is not the owner's."""
+    if left_behind(by, owner):
+        return Waiting(
+            "Creating",
+            f"the {kind} of the ModelDeployment that had this name before is being removed; where it stays for longer than a"
+            f" minute, look at what keeps it: kubectl get -n {owner.namespace} {kind.lower()} {owner.name} -o yaml",
+            delay=2,
+        )
     return Stalling(
         "NameConflict",
         f"a {kind} named {owner.name} is there already and belongs to somebody else;"

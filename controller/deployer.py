@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from controller import gates
 from controller.announcements import change_cause
 from controller.api import RolloutSettings
-from controller.children import name_conflict
+from controller.children import name_taken
 from controller.decision import Decision, Kind
 from controller.errors import Waiting
 from controller.observation import Live, progress
@@ -66,8 +66,8 @@ class Deployer:
     async def _write_template(self, resource: Resource, live: Live, decision: Decision, model: PinnedModel) -> Live:
         """A new template, in a new Deployment where there is none."""
         owner, spec = resource.owner, resource.spec
-        if live.name_taken:
-            raise name_conflict("Deployment", owner)
+        if live.in_the_way is not None:
+            raise name_taken("Deployment", owner, live.in_the_way)
         await self._resolver.have_in_store(model, owner.namespace)
         said = spec.rollout or RolloutSettings()
         deadline = said.progress_deadline_seconds or self._defaults.progress_deadline_seconds

@@ -22,8 +22,8 @@ class Live:
     replica_sets: tuple[Object, ...] = ()
     trouble: Fault | None = None
     """What the pods of the live template say, while they are not all ready."""
-    name_taken: bool = False
-    """A Deployment of that name is there, and is somebody else's."""
+    in_the_way: Object | None = None
+    """A Deployment of that name that is somebody else's."""
 
     @property
     def rollout(self) -> Rollout | None:
@@ -60,7 +60,7 @@ async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
     """
     deployment = await cluster.get("Deployment", owner.namespace, owner.name)
     if deployment is not None and not owned(deployment, owner.uid):
-        return Live(name_taken=True)
+        return Live(in_the_way=deployment)
     replica_sets = await cluster.list("ReplicaSet", owner.namespace, _label_selector(owner))
     if deployment is None:
         return Live(replica_sets=tuple(replica_sets))

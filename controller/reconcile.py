@@ -104,7 +104,7 @@ class Reconciler:
         acted = blocked is None
         try:
             await self._children.bring(resource.owner, resource.spec, live.deployment)
-        except (Stalling, ApiError) as error:
+        except (ReconcileError, ApiError) as error:
             blocked = blocked or _blocked(error)
 
         outcome = replace(_outcome(resource, live, resolution, decision, blocked, self._now()), acted=acted)

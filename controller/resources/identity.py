@@ -56,3 +56,15 @@ def owned(child: dict[str, Any], uid: str) -> bool:
     """Whether `child` is controlled by the object with that uid."""
     references = child["metadata"].get("ownerReferences") or []
     return any(reference.get("controller") and reference["uid"] == uid for reference in references)
+
+
+def left_behind(child: dict[str, Any], owner: Owner) -> bool:
+    """Whether `child` is an earlier ModelDeployment's of the owner's name, and so about to be removed with it."""
+    references = child["metadata"].get("ownerReferences") or []
+    return any(
+        reference.get("controller")
+        and (reference["kind"], reference["name"]) == (api.KIND, owner.name)
+        and reference["apiVersion"].startswith(f"{api.GROUP}/")
+        and reference["uid"] != owner.uid
+        for reference in references
+    )

@@ -8,7 +8,7 @@ import pytest
 from controller.api import ModelDeploymentSpec
 from controller.children import APPLIED, Children, covers, difference, marked
 from controller.cluster import ApiError
-from controller.errors import Stalling
+from controller.errors import Stalling, Waiting
 from controller.index import LAST_APPLIED, Index
 from controller.resource import read_resource
 from controller.resources.identity import Owner
@@ -324,8 +324,31 @@ async def test_a_child_of_an_earlier_resource_of_the_name_that_is_gone_is_no_con
 
 
 def late_metadata(owner: str) -> dict[str, Any]:
-    references = [{"uid": owner, "controller": True}]
+    references = [
+        {"apiVersion": "mlserving.dev/v1alpha1", "kind": "ModelDeployment", "name": "fraud", "uid": owner, "controller": True}
+    ]
     return {"name": "fraud", "namespace": "team", "uid": "old", "resourceVersion": "900", "ownerReferences": references}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_child_of_an_earlier_resource_of_the_name_that_is_still_there_is_waited_for(team: Team, kind: str) -> None:
+    theirs = {"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "fraud"}}, "metadata": late_metadata("earlier")}
+    team.cluster.put(kind, theirs)
+    with pytest.raises(Waiting, match=f"the {kind} of the ModelDeployment that had this name before") as waited:
+        await team.bring(**SCALED)
+    assert (waited.value.reason, waited.value.delay) == ("Creating", 2)
+    assert team.there() == set(KINDS)
+    del team.cluster.objects[kind, *KEY]
+    await team.bring(**SCALED)
+
+
+@pytest.mark.parametrize("other", [{"kind": "Rollout"}, {"name": "other"}, {"apiVersion": "apps/v1"}, {"controller": False}])
+async def test_a_child_of_anything_else_is_a_conflict(team: Team, other: dict[str, Any]) -> None:
+    metadata = late_metadata("earlier")
+    metadata["ownerReferences"][0] |= other
+    team.cluster.put("Service", {"spec": {}, "metadata": metadata})
+    with pytest.raises(Stalling, match="a Service named fraud is there already"):
+        await team.bring()
 
 
 @pytest.mark.parametrize("status", [404, 405])
@@ -377,6 +400,12 @@ class TestReplicas:
             await team.bring(replicas=2)
         assert contested.value.reason == "ReplicasContested"
         assert team.replicas == 7
+
+    async def test_an_autoscaler_of_an_earlier_resource_of_the_name_is_no_contest(self, team: Team) -> None:
+        target = {"kind": "Deployment", "name": "fraud"}
+        team.cluster.put("HorizontalPodAutoscaler", {"metadata": late_metadata("earlier"), "spec": {"scaleTargetRef": target}})
+        await team.bring(replicas=2)
+        assert team.replicas == 2
 
     async def test_zero_is_zero_whoever_else_scales(self, team: Team) -> None:
         self.foreign_autoscaler(team)

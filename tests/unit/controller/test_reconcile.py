@@ -418,6 +418,23 @@ class TestForeignChildren:
         assert world.condition("Ready") == ("False", "NameConflict")
         assert world.condition("Stalled") == ("True", "NameConflict")
 
+    @pytest.mark.parametrize("kind", ["Deployment", "Service"])
+    async def test_of_a_resource_that_was_deleted_and_applied_again_are_waited_for(self, world: World, kind: str) -> None:
+        await deployed(world)
+        left = world.cluster.objects[kind, *KEY]
+        world.cluster.objects.clear()  # the garbage collector, but for one
+        world.cluster.objects[kind, *KEY] = left
+        world.cluster.events.clear()
+        world.cluster.put("ModelDeployment", resource())
+        assert await world.reconciler.reconcile(KEY) == 2
+        assert world.condition("Ready") == ("False", "Creating")
+        assert world.condition("Reconciling") == ("True", "Creating")
+        assert world.condition("Stalled")[0] == "False"
+        assert not [event for event in world.cluster.events if event[0] == "Warning"]
+        del world.cluster.objects[kind, *KEY]
+        await world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+
     async def test_a_service_follows_its_port(self, world: World) -> None:
         await deployed(world)
         world.cluster.edit("ModelDeployment", "fraud", service={"port": 8080})
