@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from http import HTTPStatus
 
+from controller import commands
 from controller.api import GROUP, ModelDeploymentSpec
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.errors import ReconcileError, Stalling, Waiting
@@ -215,7 +216,7 @@ def name_taken(kind: str, owner: Owner, by: Object) -> ReconcileError:
         return Waiting(
             "Creating",
             f"the {kind} of the ModelDeployment that had this name before is being removed; where it stays for longer than a"
-            f" minute, look at what keeps it: kubectl get -n {owner.namespace} {kind.lower()} {owner.name} -o yaml",
+            f" minute, look at what keeps it: {commands.show(owner, kind)}",
             delay=2,
         )
     return Stalling(

@@ -17,10 +17,10 @@ from kubernetes.aio.client import rest
 
 from controller import metrics
 from controller.index import Index
+from controller.ports import Object
 
 log = logging.getLogger(__name__)
 
-Object = dict[str, Any]
 Objects = list[Object]  # `list` is a verb of the client below
 
 FIELD_MANAGER = "modeldeployment-operator"

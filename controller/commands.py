@@ -38,6 +38,11 @@ def describe_pods(owner: Owner, version: str) -> str:
     return f"kubectl describe pods {_pods(owner, version)}"
 
 
+def show(owner: Owner, kind: str) -> str:
+    """A child as it is."""
+    return f"kubectl get -n {owner.namespace} {kind.lower()} {owner.name} -o yaml"
+
+
 def _annotate(owner: Owner, annotation: str) -> str:
     return f"kubectl annotate --overwrite -n {owner.namespace} mdep/{owner.name} {annotation}"
 

@@ -9,12 +9,9 @@ Only objects that carry our label are seen: that one is absent here does not mea
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from controller.api import NAME_LABEL
-
-Object = dict[str, Any]
-Key = tuple[str, str]
+from controller.ports import Key, Object
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ALL_NAMESPACES = ""

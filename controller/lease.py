@@ -13,13 +13,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 
 from controller.cluster import ApiError
-
-Object = dict[str, Any]
+from controller.ports import Object
 
 log = logging.getLogger(__name__)
 

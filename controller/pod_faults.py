@@ -3,13 +3,11 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from controller.ports import Object
 from controller.resources.rollouts import ROLLOUT
 from controller.rollout import Rollout
 from controller.text import bounded
-
-Object = dict[str, Any]
 
 EXIT_MODEL_AT_FAULT = 65  # what a pod exits with when its model, not the cluster, is the reason (EX_DATAERR)
 EXIT_STORE_UNAVAILABLE = 69  # likewise, when it could not fetch its model (EX_UNAVAILABLE)

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import aiohttp
 
-from controller.cluster import ApiError, Object
+from controller.cluster import ApiError
+from controller.ports import Object
 from controller.resource import naming
 from controller.resources.deployment import STORE_AUDIENCE
 

@@ -10,15 +10,14 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 
 from controller.cluster import ApiError
 from controller.health import Health
 from controller.index import Index
-
-Object = dict[str, Any]
+from controller.ports import Object
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from controller.api import KIND, ModelDeploymentStatus
-from controller.ports import Seen
+from controller.ports import Key, Seen
 from controller.surroundings import Objectives
 from controller.text import bounded
 
-Key = tuple[str, str]
 """Namespace and name of a ModelDeployment."""
 
 CONDITIONS = ("Available", "Ready", "Reconciling", "Stalled", "ModelResolved", "GatesPassed")

@@ -19,8 +19,9 @@ import kopf
 from controller import metrics, reflector
 from controller.api import API_VERSION, GROUP, KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, PLURAL
 from controller.health import Health
-from controller.index import ALL_NAMESPACES, Index, Key, owner_of
-from controller.reflector import PASSING, Object, Reflector
+from controller.index import ALL_NAMESPACES, Index, owner_of
+from controller.ports import Key, Object
+from controller.reflector import PASSING, Reflector
 from controller.signals import set_on_signal
 
 log = logging.getLogger(__name__)

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from controller.pod_faults import Fault
+from controller.ports import Object
 from controller.resources.rollouts import read_rollout
 from controller.rollout import Failure, Rollout
 from controller.text import bounded
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

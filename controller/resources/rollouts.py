@@ -3,12 +3,10 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from controller.api import GROUP, MANAGED_BY
+from controller.ports import Object
 from controller.rollout import Failure, PinnedModel, Rollout, Word
-
-Object = dict[str, Any]
 
 # On the pod template, and so on every ReplicaSet that was ever made from it.
 ROLLOUT = f"{GROUP}/rollout"

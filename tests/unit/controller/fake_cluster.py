@@ -12,9 +12,9 @@ from typing import Any
 from controller.api import KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.index import trimmed
+from controller.ports import Object
 from controller.resources.rollouts import REVISION
 
-Object = dict[str, Any]
 Objects = list[Object]  # `list` is a verb of the client below
 HASH_LABEL = "pod-template-hash"
 FIRST_SECOND = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,12 +16,13 @@ from controller import directory, metrics
 from controller.cluster import ApiError
 from controller.errors import Waiting
 from controller.mirror import Mirror
+from controller.ports import Object
 from controller.registry import ModelVersion, RemoteFile
 from controller.serve_store import create_app
 from controller.store import Store
 from controller.verifier import Verifier
 from tests.unit.controller.factories import resource
-from tests.unit.controller.fake_cluster import FakeCluster, Object
+from tests.unit.controller.fake_cluster import FakeCluster
 from tests.unit.controller.fake_registry import FakeRegistry
 from tests.unit.controller.world import World, deployed
 

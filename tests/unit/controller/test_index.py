@@ -6,8 +6,7 @@ import pytest
 
 from controller.api import NAME_LABEL
 from controller.index import LAST_APPLIED, Index
-
-Object = dict[str, Any]
+from controller.ports import Object
 
 
 def child(version: int, *, name: str = "fraud", uid: str = "a", owner: str = "fraud", **parts: Any) -> Object:

@@ -1,4 +1,4 @@
-"""The page on ModelDeployment knows every reason that the code can give, and every field of the spec."""
+"""The page on ModelDeployment knows every reason that the code can give, every field of the spec, and every module."""
 
 import re
 from pathlib import Path
@@ -27,3 +27,9 @@ def test_every_field_of_the_spec_is_on_the_page() -> None:
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     fields = [f"model.{name}" for name in spec["model"]["properties"]] + [name for name in spec if name != "model"]
     assert [field for field in fields if f"`{field}" not in PAGE] == []
+
+
+def test_every_module_is_on_the_page() -> None:
+    how = PAGE[PAGE.index("## How it works") :]
+    modules = {path.stem for path in CONTROLLER.glob("*.py")} - {"__init__"}
+    assert sorted(module for module in modules if f"`{module}`" not in how) == []

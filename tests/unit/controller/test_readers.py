@@ -10,13 +10,14 @@ from aiohttp.test_utils import TestServer
 
 from controller import readers
 from controller.cluster import ApiError
+from controller.ports import Object
 from controller.readers import FRESH_SECONDS, LIST_SECONDS, STALE_SECONDS, Readers, Refused
 from controller.resources.deployment import STORE_AUDIENCE
 from controller.serve_store import create_app
 from controller.store import Store
 from controller.verifier import Verifier
 from tests.unit.controller.factories import digest, resource
-from tests.unit.controller.fake_cluster import FakeCluster, Object
+from tests.unit.controller.fake_cluster import FakeCluster
 from tests.unit.controller.fake_registry import FakeRegistry
 from tests.unit.controller.test_garbage import version
 

@@ -10,11 +10,10 @@ import pytest
 from controller import reflector
 from controller.cluster import ApiError
 from controller.health import WATCH_SILENCE, Health
-from controller.index import Index, Key, owner_of
+from controller.index import Index, owner_of
+from controller.ports import Key, Object
 from controller.reflector import Reflector
 from tests.unit.controller.test_index import child
-
-Object = dict[str, Any]
 
 
 class Script:

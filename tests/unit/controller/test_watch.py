@@ -13,9 +13,9 @@ from controller.api import KIND
 from controller.cluster import ApiError
 from controller.health import WATCH_SILENCE, Health
 from controller.index import Index
+from controller.ports import Object
 from controller.watch import CHILDREN, _observed, find_gone, operator_settings, watch
 from controller.workqueue import WorkQueue
-from tests.unit.controller.fake_cluster import Object
 
 
 class Mute:
