@@ -283,6 +283,11 @@ class QuarantinedVersion(_Status):
     inputs: str = Field(
         default="", description="Hash of the settings of the pods under which it failed; others end the quarantine."
     )
+    limit: float | None = Field(
+        default=None,
+        description="For LoadTooSlow and LatencyTooHigh: what the gate allowed. A gate that allows more, or a waiver, ends the"
+        " quarantine.",
+    )
     retry: str = Field(default="", description="The retry annotation of that moment; another one ends the quarantine.")
 
 
@@ -307,6 +312,11 @@ class HistoryEntry(_Status):
         description="What led to it: Created, ModelChanged, SpecChanged, Undo, Retry, Restart, RolledBack, ServerUpdate."
     )
     message: str = Field(default="", description="The same in words, as `kubectl rollout history` shows it.")
+    served: bool = Field(
+        default=False,
+        description="All of its pods were ready once. Only then gates.maxLoadSeconds and gates.maxLatencyP95Milliseconds are not"
+        " asked of its files again.",
+    )
 
 
 class ModelDeploymentStatus(_Status):

@@ -198,8 +198,9 @@ def _taken_back(outcome: Outcome, failed: Failure, model: PinnedModel, live: Rol
         when = failed.next_attempt.strftime("%H:%M:%S UTC")
         way_on = f"That is not held against the version: it is tried again at {when}, or at once with: {again}"
         return _Verdict(False, failed.reason, f"{told}. {way_on}", "Reconciling")
+    gate = "" if failed.limit is None else ", or the gate is raised or waived"
     way_on = (
-        "It is not rolled out again until the version, its files or the settings of its pods change."
+        f"It is not rolled out again until the version, its files or the settings of its pods change{gate}."
         f" To try the same once more: {again}"
     )
     if failed.reason in _IN_LOGS:

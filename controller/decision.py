@@ -210,9 +210,11 @@ def _go_on(observed: Observed, live: Rollout, newest: Rollout, *, taken_back: bo
         return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=_cause(observed, newest))
     if taken_back:
         return kept
+    if observed.progress.first_pods and live.unjudged(observed.now):
+        return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.SPEC_CHANGED)
     failure = observed.progress.failure
     if failure is not None and not observed.progress.completed:  # and there is nothing to go back to
-        if live.word.retry != observed.word.retry:
+        if live.word.retry != observed.word.retry or failure.lifted:
             return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.RETRY)
         if not failure.by_version and observed.image not in ("", live.image):
             return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.SERVER_UPDATE)
@@ -235,9 +237,9 @@ def _without_target(observed: Observed, live: Rollout, newest: Rollout, kept: De
 
 def _after_failure(observed: Observed, kept: Decision, failure: Failure, model: PinnedModel, number: int) -> Decision:
     """What failed before: kept out for good where it was the cause, otherwise tried again when its time has come."""
-    if failure.by_version:
+    if failure.by_version and not failure.lifted:
         return replace(kept, failed=failure, failed_model=model)
-    if observed.now < failure.next_attempt:
+    if observed.now < failure.next_attempt and not failure.lifted:
         return replace(kept, failed=failure, failed_model=model, again=failure.next_attempt)
     return Decision(kind=Kind.REPLACE, model=model, number=number, cause=Cause.RETRY, held=kept.held)
 
@@ -323,7 +325,10 @@ def _earlier_failure(observed: Observed, target: PinnedModel) -> Quarantined | N
     known = [
         each
         for each in (*marked, *observed.quarantined)
-        if each.model.same(target) and each.inputs == observed.inputs and each.failure.retry == observed.word.retry
+        if each.model.same(target)
+        and each.inputs == observed.inputs
+        and each.failure.retry == observed.word.retry
+        and not each.failure.lifted
     ]
     return max(known, key=lambda each: each.failure.at, default=None)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from controller import gates
+from controller import pod_gates
 from controller.announcements import change_cause
 from controller.api import RolloutSettings
 from controller.children import name_taken
@@ -16,7 +16,7 @@ from controller.resolution import Resolver
 from controller.resource import Resource
 from controller.resources import deployment as deployments
 from controller.resources import rollouts
-from controller.resources.deployment import PodGates, PodSettings
+from controller.resources.deployment import PodSettings
 from controller.rollout import Cause, PinnedModel
 from controller.settings import RolloutDefaults
 from controller.text import bounded
@@ -71,7 +71,8 @@ class Deployer:
         await self._resolver.have_in_store(model, owner.namespace)
         said = spec.rollout or RolloutSettings()
         deadline = said.progress_deadline_seconds or self._defaults.progress_deadline_seconds
-        judged = self._pod_gates(resource, model, deadline)
+        until = self._clock() + timedelta(seconds=deadline)
+        judged = pod_gates.holding(resource, self._pods.default_gates, model, until)
         template = deployments.pod_template(owner, spec, model, decision.number, self._pods, judged)
         annotations = rollouts.rollout_annotations(
             resource.word,
@@ -136,13 +137,6 @@ class Deployer:
             await self._cluster.delete("ReplicaSet", replica_set)
             live = live.without_replica_set(replica_set)
         return live
-
-    def _pod_gates(self, resource: Resource, model: PinnedModel, seconds: int) -> PodGates | None:
-        """What new pods judge themselves by for so many seconds, where the model's files were never rolled out with success."""
-        wanted = resource.spec.gates.with_defaults(self._pods.default_gates)
-        failed = {each.digest for each in resource.before.quarantined}
-        proved = {entry.digest for entry in resource.before.history} - failed
-        return gates.in_pods(wanted, model.version, model.digest, proved, self._clock(), seconds)
 
 
 def _remembered(resource: Resource, decision: Decision) -> dict[str, str]:

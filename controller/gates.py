@@ -7,7 +7,7 @@ not of one that serves or served: a gate that somebody tightened later takes not
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 
 from controller import signature
@@ -16,7 +16,7 @@ from controller.artifact import Artifact
 from controller.catalogue import Catalogue, minor
 from controller.policy import AUTO_RUNTIME, GateName, Gates, Server, Trust
 from controller.quantity import bytes_of, readable
-from controller.resources.deployment import PodGates
+from controller.rollout import Failure, PodGates
 from controller.text import bounded
 
 SUPPORTED_FLAVOR = "sklearn"
@@ -37,9 +37,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What answers now, as far as another version is compared with it."""
+    """What answers now, or answered last, as far as another version is compared with it."""
 
     version: str
+    answers: bool = True
+    """It does now: some pod of it is ready."""
     artifact: Artifact | None
     """None where its files are nowhere any more."""
 
@@ -92,13 +94,21 @@ def before_pods(subject: Subject, artifact: Artifact) -> Judgment:
     return _judge(subject, findings)
 
 
-def in_pods(gates: Gates, version: str, digest: str, proved: Collection[str], now: datetime, seconds: int) -> PodGates | None:
-    """What the pods of a rollout judge themselves by for so many seconds, where these files are new."""
+def in_pods(gates: Gates, version: str, digest: str, served: Collection[str], until: datetime) -> PodGates | None:
+    """What the pods of a rollout judge themselves by until then, where these files never served."""
     load = None if gates.waiver(version, "Load") else gates.max_load_seconds
     latency = None if gates.waiver(version, "Latency") else gates.max_latency_p95_milliseconds
-    if digest in proved or (load is None and latency is None):
+    if digest in served or (load is None and latency is None):
         return None
-    return PodGates(max_load_seconds=load, max_latency_p95_milliseconds=latency, until=now + timedelta(seconds=seconds))
+    return PodGates(max_load_seconds=load, max_latency_p95_milliseconds=latency, until=until)
+
+
+def lifted(failure: Failure, present: PodGates | None) -> bool:
+    """Whether a version that was too slow for a gate in its pods would have more time there now."""
+    if failure.limit is None:
+        return False
+    limit = present.limit(failure.reason) if present is not None else None
+    return limit is None or limit > failure.limit
 
 
 def _judge(subject: Subject, findings: Iterable[tuple[GateName | None, Finding]]) -> Judgment:
@@ -235,10 +245,11 @@ def _signature(subject: Subject, artifact: Artifact) -> Finding:
     if serving is None or subject.gates.signature == "Any":
         return None
     ways_out = f"or set spec.gates.signature: Any{_waivable(subject, 'Signature')}"
+    other = f"version {serving.version}, which {'serves now' if serving.answers else 'served last'},"
     if serving.artifact is None:
         return Refusal(
             "SignatureUnknown",
-            f"the files of version {serving.version}, which serves now, are neither in the operator's store nor in the registry,"
+            f"the files of {other} are neither in the operator's store nor in the registry,"
             f" so nobody can tell whether its clients can use version {subject.version}. Register it again, {ways_out}",
             again=LOOK_AGAIN_SECONDS,
         )
@@ -247,7 +258,7 @@ def _signature(subject: Subject, artifact: Artifact) -> Finding:
     if compared.kind == "Breaking":
         return Refusal(
             "SignatureBreaking",
-            f"clients of version {serving.version}, which serves now, would break: {compared.told}."
+            f"clients of {other} would break: {compared.told}."
             f" Log the model with a signature that takes what they send, {ways_out}",
         )
     if compared.kind == "Widened":

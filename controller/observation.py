@@ -24,6 +24,8 @@ class Live:
     """What the pods of the live template say, while they are not all ready."""
     in_the_way: Object | None = None
     """A Deployment of that name that is somebody else's."""
+    lifted: frozenset[int] = frozenset()
+    """Numbers of the rollouts whose mark does not count any more, as the gate that they failed was raised or waived."""
 
     @property
     def rollout(self) -> Rollout | None:
@@ -50,7 +52,11 @@ class Live:
 
     @property
     def _marks(self) -> dict[int, Failure]:
-        return {each.number: each.failed for each in self._known if each.failed is not None}
+        return {
+            each.number: replace(each.failed, lifted=each.number in self.lifted)
+            for each in self._known
+            if each.failed is not None
+        }
 
 
 async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
@@ -88,6 +94,9 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
         served=frozenset({serving.rollout} if serving is not None else ()),
         paused=bool(live.deployment["spec"].get("paused")),
         edited=rollouts.edited(live.deployment, live.replica_sets),
+        first_pods=pods.wanted == pods.total == 0
+        and bool(resource.spec.replicas or resource.spec.autoscaling)
+        and not any(entry.served and entry.digest == current.model.digest for entry in resource.before.history),
     )
 
 

@@ -105,8 +105,8 @@ class Gates(Spec):
         default=None,
         ge=0.001,
         le=3600,
-        description="Longest time that a pod may take to load the model, its recorded example included. Judged at the first"
-        " rollout of a version's files only, so that a busy node later ends no pod.",
+        description="Longest time that a pod may take to load the model, its recorded example included. Judged until a"
+        " version's files have served once, so that a busy node later ends no pod.",
         json_schema_extra=_NOT_ZERO,
     )
     max_latency_p95_milliseconds: float | None = Field(
@@ -115,7 +115,7 @@ class Gates(Spec):
         le=60_000,
         alias="maxLatencyP95Milliseconds",
         description="Longest time within which 95 of 100 predictions of one row of the recorded example must be made before"
-        " the pod takes requests. Judged at the first rollout of a version's files only. Needs a recorded example.",
+        " the pod takes requests. Judged until a version's files have served once. Needs a recorded example.",
         json_schema_extra=_NOT_ZERO,
     )
     waivers: list[Waiver] = Field(

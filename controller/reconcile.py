@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 
-from controller import announcements, status
+from controller import announcements, pod_gates, status
 from controller.api import ModelReference, RolloutSettings
 from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -91,7 +91,8 @@ class Reconciler:
 
         found = await self._resolver.resolve(resource)  # first: it may take a while, and what is live is to be fresh
         live = await observe(self._cluster, self._seen, resource.owner)
-        resource = replace(resource, word=_word(resource, live))
+        resource = replace(pod_gates.without_lifted(resource, self._pods.default_gates), word=_word(resource, live))
+        live = pod_gates.weighed_marks(resource, self._pods.default_gates, live)
         resolution = self._resolver.from_memory(resource, live.remembered, found)
         decision = decide(self._observed(key, resource, live, resolution))
         blocked: ReconcileError | None = None
@@ -132,6 +133,10 @@ class Reconciler:
         if held is not None and (held.request, held.retry) != (resource.word.request, resource.word.retry):
             held = None
         image = self._image(resource, current)
+        moved = progress(resource, live, self._now())
+        if moved.failure is not None and current is not None:
+            failure = pod_gates.weighed(resource, self._pods.default_gates, current.model, moved.failure)
+            moved = replace(moved, failure=failure)
         return Observed(
             word=resource.word,
             inputs=deployments.inputs(resource.spec),
@@ -144,11 +149,11 @@ class Reconciler:
                 (number for each in (before.history, before.quarantined) for number in (entry.rollout for entry in each)),
                 default=0,
             ),
-            last_served=status.pinned(before, before.serving.digest) if before.serving else None,
+            last_served=status.last_served(before),
             last_hold=status.pinned(before, held.digest) if held else None,
             quarantined=status.quarantined(before),
             policy=self._policy(resource),
-            progress=progress(resource, live, self._now()),
+            progress=moved,
             image=image,
             may_update=self._may_update(key, live),
         )

@@ -9,11 +9,14 @@ from controller.artifact import Artifact
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.gates import Refusal, Serving, Subject
 from controller.ports import Registry
+from controller.recent import Recent
 from controller.registry import ModelVersion
 from controller.resource import Resource
 from controller.resources.deployment import PodSettings
 from controller.rollout import PinnedModel, Rollout
 from controller.store import Store
+
+LOOKED_AT = 4096  # versions; a thousand resources ask for one each, and compare it with another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +38,8 @@ class Resolver:
         self._registry = registry
         self._store = store
         self._pods = pods
-        self._artifacts: dict[str, Artifact] = {}
-        self._sizes: dict[str, int] = {}
+        self._artifacts: Recent[str, Artifact] = Recent(LOOKED_AT)
+        self._sizes: Recent[str, int] = Recent(LOOKED_AT)
 
     async def resolve(self, resource: Resource) -> Resolution:
         """Which version the spec means, pulled and checked."""
@@ -98,7 +101,7 @@ class Resolver:
         spec, before = resource.spec, resource.before
         wanted = spec.gates.with_defaults(self._pods.default_gates)
         arriving = not _served(before, version, digest)
-        compared = arriving and wanted.signature != "Any" and before.serving is not None
+        last = status.last_served(before) if arriving and wanted.signature != "Any" else None
         sized = arriving and wanted.max_size is not None and digest is None
         return Subject(
             reference=spec.model,
@@ -110,29 +113,34 @@ class Resolver:
             tags=version.tags,
             metrics=await self._registry.metrics(version) if arriving and wanted.metrics else {},
             size_bytes=await self._size(version) if sized else 0,
-            serving=await self._serving(before.serving, resource.owner.namespace) if compared and before.serving else None,
+            serving=await self._serving(last, before, resource.owner.namespace) if last is not None else None,
             arriving=arriving,
         )
 
     async def _size(self, version: ModelVersion) -> int:
         """What the registry says of a version's size, asked once: it may take many requests."""
-        if version.identity not in self._sizes:
-            self._sizes[version.identity] = sum(file.size for file in await self._registry.files(version))
-        return self._sizes[version.identity]
+        size = self._sizes.get(version.identity)
+        if size is None:
+            size = sum(file.size for file in await self._registry.files(version))
+            self._sizes.put(version.identity, size)
+        return size
 
-    async def _serving(self, serving: ServingModel, namespace: str) -> Serving:
+    async def _serving(self, last: PinnedModel, before: ModelDeploymentStatus, namespace: str) -> Serving:
         """What clients are used to. Raises Waiting while its files are on their way."""
+        answers = before.serving is not None
         try:
-            await self.have_in_store(_as_pinned(serving), namespace)
-            return Serving(version=serving.version, artifact=await self._inspected(serving.digest))
+            await self.have_in_store(last, namespace)
+            return Serving(version=last.version, answers=answers, artifact=await self._inspected(last.digest))
         except Stalling:
-            return Serving(version=serving.version, artifact=None)
+            return Serving(version=last.version, answers=answers, artifact=None)
 
     async def _inspected(self, digest: str) -> Artifact:
         """What the files say of themselves: read once, and not on the event loop."""
-        if digest not in self._artifacts:
-            self._artifacts[digest] = await asyncio.to_thread(artifact.inspect, self._store, digest)
-        return self._artifacts[digest]
+        found = self._artifacts.get(digest)
+        if found is None:
+            found = await asyncio.to_thread(artifact.inspect, self._store, digest)
+            self._artifacts.put(digest, found)
+        return found
 
     def _known(self, resource: Resource, remembered: tuple[Rollout, ...]) -> PinnedModel | None:
         """The version that the spec fixes, if it was served before, from the same registry."""
@@ -160,18 +168,6 @@ def _served(before: ModelDeploymentStatus, version: ModelVersion, digest: str | 
         return any(entry.digest == digest for entry in known)
     registered = (version.name, version.version, version.registry, version.run_id)
     return any((entry.name, entry.version, entry.registry, entry.run_id or "") == registered for entry in known)
-
-
-def _as_pinned(serving: ServingModel) -> PinnedModel:
-    return PinnedModel(
-        name=serving.name,
-        version=serving.version,
-        digest=serving.digest,
-        registry=serving.registry,
-        run_id=serving.run_id or "",
-        size_bytes=serving.size_bytes,
-        verified=serving.verified,
-    )
 
 
 def _pin(version: ModelVersion, found: Artifact) -> PinnedModel:

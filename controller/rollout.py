@@ -42,6 +42,20 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodGates:
+    """What pods judge themselves by while their model's files are new."""
+
+    max_load_seconds: float | None
+    max_latency_p95_milliseconds: float | None
+    until: datetime
+    """A pod that starts later is one more of many, perhaps on a busy node: it is not judged."""
+
+    def limit(self, reason: str) -> float | None:
+        """What a pod that gives this reason did not keep to."""
+        return {"LoadTooSlow": self.max_load_seconds, "LatencyTooHigh": self.max_latency_p95_milliseconds}.get(reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a rollout did not come about."""
 
@@ -55,6 +69,10 @@ class Failure:
     back_to: int = 0
     """Number of the rollout that was put back in its place; 0 once this one is live again."""
     attempts: int = 1
+    limit: float | None = None
+    """Where its pods found it slower than a gate allows: what the gate allowed."""
+    lifted: bool = False
+    """That gate has been raised or waived since."""
 
     @property
     def next_attempt(self) -> datetime:
@@ -86,6 +104,12 @@ class Rollout:
     """As `kubectl rollout history` counts."""
     failed: Failure | None = None
     """The mark on its ReplicaSet, where it was taken back."""
+    judged: PodGates | None = None
+    """What its pods judge themselves by."""
+
+    def unjudged(self, now: datetime) -> bool:
+        """Pods that start only now would be ready without having judged themselves: the time for that is over."""
+        return self.judged is not None and now >= self.judged.until
 
 
 def taken_back(live: Rollout, newest: Rollout) -> bool:
@@ -151,3 +175,5 @@ class Progress:
     """Somebody paused the Deployment."""
     edited: bool = False
     """Somebody changed in its template what the operator had written there."""
+    first_pods: bool = False
+    """It never had a pod that was ready, has none now, and is to have some from now on."""

@@ -48,19 +48,32 @@ def unsupported(before: ModelDeploymentStatus, generation: int, now: datetime, m
 
 def pinned(status: ModelDeploymentStatus, digest: str) -> PinnedModel | None:
     """The model with that digest, as the history remembers it."""
-    for entry in status.history:
-        if entry.digest == digest:
-            return PinnedModel(
-                name=entry.name,
-                version=entry.version,
-                digest=digest,
-                run_id=entry.run_id or "",
-                registry=entry.registry,
-                size_bytes=entry.size_bytes,
-                verified=entry.verified,
-                scikit_learn=entry.scikit_learn,
-            )
-    return None
+    return next((_pin(entry) for entry in status.history if entry.digest == digest), None)
+
+
+def last_served(status: ModelDeploymentStatus) -> PinnedModel | None:
+    """What answers, or answered last where no pod is ready or none is wanted."""
+    if status.serving is not None:
+        return pinned(status, status.serving.digest) or _pin(status.serving)
+    return next((_pin(entry) for entry in status.history if entry.served), None)
+
+
+def served(status: ModelDeploymentStatus) -> set[str]:
+    """The digests that all pods of a rollout were once ready with."""
+    return {entry.digest for entry in status.history if entry.served}
+
+
+def _pin(known: HistoryEntry | ServingModel) -> PinnedModel:
+    return PinnedModel(
+        name=known.name,
+        version=known.version,
+        digest=known.digest,
+        run_id=known.run_id or "",
+        registry=known.registry,
+        size_bytes=known.size_bytes,
+        verified=known.verified,
+        scikit_learn=known.scikit_learn if isinstance(known, HistoryEntry) else "",
+    )
 
 
 def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | None:
@@ -151,9 +164,10 @@ def _quarantined(outcome: Outcome, before: ModelDeploymentStatus) -> list[Quaran
             rollout=each.number,
             inputs=each.inputs,
             retry=each.failed.retry,
+            limit=each.failed.limit,
         )
         for each in outcome.remembered
-        if each.failed is not None and each.failed.by_version and each.cause != Cause.SERVER_UPDATE
+        if each.failed is not None and each.failed.by_version and not each.failed.lifted and each.cause != Cause.SERVER_UPDATE
     }
     remembered = {each.number for each in outcome.remembered}
     gone = [entry for entry in before.quarantined if entry.rollout not in remembered]
@@ -175,7 +189,9 @@ def quarantined(before: ModelDeploymentStatus) -> tuple[Quarantined, ...]:
                 verified="",
             ),
             inputs=entry.inputs,
-            failure=Failure(reason=entry.reason, message=entry.message, by_version=True, at=entry.time, retry=entry.retry),
+            failure=Failure(
+                reason=entry.reason, message=entry.message, by_version=True, at=entry.time, retry=entry.retry, limit=entry.limit
+            ),
         )
         for entry in before.quarantined
     )
@@ -187,8 +203,9 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
     history = list(before.history)
     if live is None or outcome.workload is None or not outcome.workload.seen:  # not numbered yet; it soon is
         return history
+    served = outcome.workload.complete and outcome.workload.ready > 0
     if history and (history[0].revision, history[0].rollout) == (live.revision, live.number):
-        return history
+        return [history[0].model_copy(update={"served": served or history[0].served}), *history[1:]]
     if history and history[0].ended_at is None:
         history[0] = history[0].model_copy(update={"ended_at": outcome.now})
     put_back = taken_back(live, max(outcome.remembered, key=lambda rollout: rollout.number, default=live))
@@ -218,5 +235,6 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         deployed_at=outcome.now,
         cause=cause,
         message=live.told,
+        served=served,
     )
     return [entry, *history][: api.HISTORY_LIMIT]

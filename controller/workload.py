@@ -41,7 +41,8 @@ def certain_failure(
     if pods.complete or not pods.seen:
         return None
     if trouble is not None and trouble.by_model:
-        return Failure(reason=trouble.reason, message=trouble.message, by_version=True, at=now)
+        limit = live.judged.limit(trouble.reason) if live.judged is not None else None
+        return Failure(reason=trouble.reason, message=trouble.message, by_version=True, at=now, limit=limit)
     if not pods.deadline_exceeded:
         return None
     if pods.failure:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ from controller.policy import Gates, Trust
 from controller.quantity import bytes_of
 from controller.resources.identity import Owner, labels, metadata, selector
 from controller.resources.rollouts import (
+    GATES,
     MODEL_DIGEST,
     MODEL_NAME,
     MODEL_REGISTRY,
@@ -25,8 +25,9 @@ from controller.resources.rollouts import (
     MODEL_VERSION,
     ROLLOUT,
     RUNTIME,
+    told_gates,
 )
-from controller.rollout import PinnedModel
+from controller.rollout import PinnedModel, PodGates
 
 Object = dict[str, Any]
 
@@ -78,16 +79,6 @@ class PodSettings:
     def runtime_for(self, spec: ModelDeploymentSpec, model: PinnedModel) -> Runtime:
         """The server image for a model. Raises Stalling (RuntimeUnknown)."""
         return self.catalogue.runtime_for(spec.server, model.scikit_learn)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodGates:
-    """What pods judge themselves by while their model's files are new."""
-
-    max_load_seconds: float | None
-    max_latency_p95_milliseconds: float | None
-    until: datetime
-    """A pod that starts later is one more of many, perhaps on a busy node: it is not judged."""
 
 
 def inputs(spec: ModelDeploymentSpec) -> str:
@@ -158,7 +149,7 @@ def pod_template(
             "pickle": "Allow" if spec.gates.waiver(model.version, "Trust") else trust.pickle,
             "skopsTypes": trust.skops_types,
         },
-        **({"gates": _told_gates(gates)} if gates is not None else {}),
+        **({"gates": told_gates(gates)} if gates is not None else {}),
     }
     container: Object = {
         "image": runtime.image,
@@ -185,6 +176,7 @@ def pod_template(
                 MODEL_REGISTRY: model.registry,
                 MODEL_SCIKIT_LEARN: model.scikit_learn,
                 RUNTIME: runtime.name,
+                GATES: json.dumps(told_gates(gates)) if gates is not None else "",
                 "kubectl.kubernetes.io/default-container": "server",
             },
         },
@@ -243,14 +235,6 @@ def _placement(owner: Owner, more: PodFields) -> Object:
 
 def _said(part: BaseModel | None) -> Object:
     return {} if part is None else part.model_dump(by_alias=True, exclude_none=True)
-
-
-def _told_gates(gates: PodGates) -> Object:
-    limits = {
-        "maxLoadSeconds": gates.max_load_seconds,
-        "maxLatencyP95Milliseconds": gates.max_latency_p95_milliseconds,
-    }
-    return {**{name: limit for name, limit in limits.items() if limit is not None}, "until": gates.until.isoformat()}
 
 
 def _probe(path: str, **timing: int) -> Object:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from controller.api import GROUP, MANAGED_BY
 from controller.ports import Object
-from controller.rollout import Failure, PinnedModel, Rollout, Word
+from controller.rollout import Failure, PinnedModel, PodGates, Rollout, Word
 
 # On the pod template, and so on every ReplicaSet that was ever made from it.
 ROLLOUT = f"{GROUP}/rollout"
@@ -19,6 +19,7 @@ MODEL_VERIFIED = f"{GROUP}/model-verified"
 MODEL_REGISTRY = f"{GROUP}/model-registry"
 MODEL_SCIKIT_LEARN = f"{GROUP}/model-scikit-learn"
 RUNTIME = f"{GROUP}/runtime"
+GATES = f"{GROUP}/gates"  # what its pods judge themselves by, and until when; or empty
 
 # On the Deployment. The Deployment controller copies them to the ReplicaSet of the template that is live, so they tell
 # under which word each template was written; `kubectl rollout undo` puts the old ones back together with the template.
@@ -79,8 +80,32 @@ def read_rollout(of: Object) -> Rollout | None:
             runtime=carried.get(RUNTIME, ""),
             revision=int(said.get(REVISION, "0")),
             failed=_read_failure(said.get(FAILED, "")),
+            judged=_read_gates(carried.get(GATES, "")),
         )
     except (KeyError, ValueError, IndexError):
+        return None
+
+
+def told_gates(gates: PodGates) -> Object:
+    """What pods judge themselves by, as they are told it."""
+    limits = {
+        "maxLoadSeconds": gates.max_load_seconds,
+        "maxLatencyP95Milliseconds": gates.max_latency_p95_milliseconds,
+    }
+    return {**{name: limit for name, limit in limits.items() if limit is not None}, "until": gates.until.isoformat()}
+
+
+def _read_gates(text: str) -> PodGates | None:
+    """What `told_gates` said; what anybody else wrote there is none."""
+    try:
+        said = json.loads(text)
+        load, latency = said.get("maxLoadSeconds"), said.get("maxLatencyP95Milliseconds")
+        return PodGates(
+            max_load_seconds=None if load is None else float(load),
+            max_latency_p95_milliseconds=None if latency is None else float(latency),
+            until=datetime.fromisoformat(said["until"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -96,6 +121,7 @@ def _read_failure(text: str) -> Failure | None:
             retry=str(said["retry"]),
             back_to=int(said["backTo"]),
             attempts=int(said["attempts"]),
+            limit=None if said.get("limit") is None else float(said["limit"]),
         )
     except (ValueError, TypeError, KeyError):
         return None
@@ -111,6 +137,7 @@ def failure_mark(failure: Failure) -> dict[str, str]:
         "retry": failure.retry,
         "backTo": failure.back_to,
         "attempts": failure.attempts,
+        "limit": failure.limit,
     }
     return {FAILED: json.dumps(said)}
 

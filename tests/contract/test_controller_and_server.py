@@ -28,12 +28,11 @@ from controller.resources.deployment import (
     MANAGEMENT_PORT,
     PRE_STOP_SECONDS,
     STORE_AUDIENCE,
-    PodGates,
     PodSettings,
     pod_template,
 )
 from controller.resources.identity import Owner
-from controller.rollout import PinnedModel
+from controller.rollout import PinnedModel, PodGates
 from controller.serve_store import create_app
 from controller.store import Store
 from controller.verifier import Verifier

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
+
 from controller.api import ModelDeploymentSpec
 from controller.resources import deployment as deployments
 from controller.resources import rollouts
 from controller.resources.identity import Owner
-from controller.rollout import Word
-from tests.unit.controller.factories import model, pod_settings
+from controller.rollout import Failure, PodGates, Word
+from tests.unit.controller.factories import NOW, model, pod_settings
 
 OWNER = Owner(namespace="team", name="fraud", uid="u")
 
@@ -27,7 +29,27 @@ def test_a_rollout_is_read_back_as_it_was_written() -> None:
     found = rollouts.read_rollout(body)
     assert found is not None
     assert (found.number, found.model, found.word, found.inputs, found.held) == (7, model(3), word, "hash", "hash")
-    assert found.cause == "SpecChanged"
+    assert (found.cause, found.judged) == ("SpecChanged", None)
+
+
+def test_what_its_pods_judge_themselves_by_and_the_mark_of_those_who_did_are_read_back() -> None:
+    gates = PodGates(max_load_seconds=None, max_latency_p95_milliseconds=20, until=NOW)
+    judging = deployments.pod_template(OWNER, spec(), model(3), 7, pod_settings(), gates)
+    failure = Failure(reason="LatencyTooHigh", message="m", by_version=True, at=NOW, limit=20)
+    found = rollouts.read_rollout(deployments.deployment(OWNER, spec(), judging, rollouts.failure_mark(failure), 300))
+    assert found is not None
+    assert (found.judged, found.failed) == (gates, failure)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"until": 7}', '{"until": "2030-01-01T00:00:00+00:00", "maxLoadSeconds": "x"}']
+)
+def test_gates_that_somebody_else_wrote_are_none(text: str) -> None:
+    body = deployments.deployment(OWNER, spec(), template(), {}, 300)
+    body["spec"]["template"]["metadata"]["annotations"][rollouts.GATES] = text
+    found = rollouts.read_rollout(body)
+    assert found is not None
+    assert found.judged is None
 
 
 def test_a_template_of_somebody_else_is_no_rollout() -> None:
@@ -121,5 +143,6 @@ def test_the_template_has_the_same_shape_for_every_version() -> None:
             return {key: shape(each) for key, each in value.items()}
         return [shape(each) for each in value] if isinstance(value, list) else type(value)
 
-    other = deployments.pod_template(OWNER, spec(), model(4, run_id="", verified="Loaded"), 8, pod_settings())
+    gates = PodGates(max_load_seconds=1, max_latency_p95_milliseconds=None, until=NOW)
+    other = deployments.pod_template(OWNER, spec(), model(4, run_id="", verified="Loaded"), 8, pod_settings(), gates)
     assert shape(template()) == shape(other)

@@ -1,6 +1,6 @@
 """Every gate: what passes, what is refused with both values and the way out, and what is waived for all to see."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from controller.errors import Stalling
 from controller.gates import Serving, Subject, before_download, before_pods
 from controller.policy import Gates, Server, Trust
 from controller.quantity import bytes_of
-from controller.resources.deployment import PodGates
+from controller.rollout import Failure, PodGates
 from controller.signature import Signature
 from tests.unit.controller.factories import catalogue, digest
 from tests.unit.controller.test_signature import AGE, signed
@@ -244,18 +244,18 @@ def test_what_serves_or_served_is_not_judged_anew() -> None:
 class TestInPods:
     WANTED = Gates.model_validate({"maxLoadSeconds": 5, "maxLatencyP95Milliseconds": 20})
 
-    def judged(self, wanted: Gates = WANTED, proved: tuple[str, ...] = ()) -> PodGates | None:
-        return gates.in_pods(wanted, "7", digest(7), proved, NOW, 300)
+    def judged(self, wanted: Gates = WANTED, served: tuple[str, ...] = ()) -> PodGates | None:
+        return gates.in_pods(wanted, "7", digest(7), served, NOW)
 
-    def test_new_files_are_judged_as_long_as_the_rollout_may_take(self) -> None:
+    def test_new_files_are_judged_until_then(self) -> None:
         found = self.judged()
         assert found is not None
         assert (found.max_load_seconds, found.max_latency_p95_milliseconds) == (5, 20)
-        assert found.until == NOW + timedelta(seconds=300)
+        assert found.until == NOW
 
-    def test_files_that_were_rolled_out_before_are_not(self) -> None:
-        assert self.judged(proved=(digest(7),)) is None
-        assert self.judged(proved=(digest(6),)) is not None
+    def test_files_that_served_before_are_not(self) -> None:
+        assert self.judged(served=(digest(7),)) is None
+        assert self.judged(served=(digest(6),)) is not None
 
     def test_a_waiver_takes_one_of_them_away(self) -> None:
         waiver = {"version": 7, "gate": "Latency", "reason": "x"}
@@ -265,6 +265,25 @@ class TestInPods:
 
     def test_without_such_gates_pods_judge_nothing(self) -> None:
         assert self.judged(Gates()) is None
+
+    @pytest.mark.parametrize(
+        ("present", "expected"),
+        [
+            ({"maxLatencyP95Milliseconds": 21}, True),
+            ({"maxLatencyP95Milliseconds": 20, "maxLoadSeconds": 60}, False),
+            ({"maxLatencyP95Milliseconds": 19}, False),
+            ({"maxLoadSeconds": 5}, True),
+            ({}, True),
+        ],
+    )
+    def test_a_version_that_was_too_slow_may_pass_once_its_gate_allows_more(
+        self, present: dict[str, int], expected: bool
+    ) -> None:
+        failure = Failure(reason="LatencyTooHigh", message="m", by_version=True, at=NOW, limit=20)
+        assert gates.lifted(failure, self.judged(Gates.model_validate(present))) is expected
+
+    def test_what_had_another_cause_is_not_lifted_by_any_gate(self) -> None:
+        assert gates.lifted(Failure(reason="LoadFailed", message="m", by_version=True, at=NOW), None) is False
 
     def test_a_latency_that_nothing_can_measure_is_refused_before_a_pod_starts(self) -> None:
         found = refusal(subject({"maxLatencyP95Milliseconds": 20}), artifact(verified="Loaded"))

@@ -146,8 +146,11 @@ class TestRegistryAway:
         assert world.condition("Ready") == ("True", "Serving")
         assert world.condition("ModelResolved") == ("False", "ModelNotFound")
 
-    async def test_a_deleted_deployment_comes_back(self, world: World) -> None:
+    @pytest.mark.parametrize("ready", [True, False])
+    async def test_a_deleted_deployment_comes_back(self, world: World, ready: bool) -> None:
         await deployed(world)
+        world.cluster.roll(ready=ready)
+        await world.reconciler.reconcile(KEY)
         world.registry.away = True
         del world.cluster.objects["Deployment", *KEY]
         for each in world.cluster.replica_sets("fraud"):
