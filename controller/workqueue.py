@@ -16,10 +16,13 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Hashable
+from http import HTTPStatus
 from typing import Generic, TypeVar
 
+import aiohttp
+
 from controller import metrics
-from controller.cluster import AlreadyExists, Conflict
+from controller.cluster import AlreadyExists, ApiError, Conflict
 
 K = TypeVar("K", bound=Hashable)
 
@@ -145,7 +148,10 @@ class WorkQueue(Generic[K]):
             metrics.reconciles.labels(result="error").inc()
             self._failures[key] = self._failures.get(key, 0) + 1
             extra = {"resource": str(key), "retry_seconds": self._back_off(key), "error": str(error) or type(error).__name__}
-            log.exception("ReconcileFailed", extra=extra)
+            if _away(error):  # where it was asked, and in what order, says nothing about that
+                log.warning("ApiServerUnavailable", extra=extra)
+            else:
+                log.exception("ReconcileFailed", extra=extra)
         else:
             metrics.reconciles.labels(result="ok").inc()
             self._failures.pop(key, None)
@@ -173,3 +179,10 @@ class WorkQueue(Generic[K]):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._timer.wait()
+
+
+def _away(error: Exception) -> bool:
+    """The API server is not there, or says that it cannot serve now."""
+    if isinstance(error, ApiError):
+        return error.status == HTTPStatus.TOO_MANY_REQUESTS or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(error, aiohttp.ClientError | ConnectionError)

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from controller import workqueue
-from controller.cluster import Conflict
+from controller.cluster import ApiError, Conflict
 from controller.workqueue import WorkQueue
 
 
@@ -78,6 +79,33 @@ async def test_a_failure_is_tried_again(error: Exception, monkeypatch: pytest.Mo
         queue.add("a")
         await asyncio.wait_for(succeeded.wait(), 5)
     assert tries == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (aiohttp.ClientConnectionError("refused"), "ApiServerUnavailable"),
+        (ConnectionResetError(), "ApiServerUnavailable"),
+        (ApiError(503, "ServiceUnavailable", "apiserver is shutting down"), "ApiServerUnavailable"),
+        (ApiError(429, "TooManyRequests", "slow down"), "ApiServerUnavailable"),
+        (ApiError(403, "Forbidden", "no such right"), "ReconcileFailed"),
+        (KeyError("spec"), "ReconcileFailed"),
+    ],
+)
+async def test_an_api_server_that_is_away_is_told_without_a_traceback(
+    error: Exception, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    worked = asyncio.Event()
+
+    async def work(key: str) -> None:
+        worked.set()
+        raise error
+
+    async with running(work) as queue:
+        queue.add("a")
+        await asyncio.wait_for(worked.wait(), 5)
+    (record,) = caplog.records
+    assert (record.message, record.exc_info is None) == (told, told == "ApiServerUnavailable")
 
 
 async def test_work_that_asks_for_it_is_done_again_later() -> None:
