@@ -58,7 +58,7 @@ async def run(settings: Settings) -> None:
     """Mirror the store, wait for the leadership, then watch and reconcile until a signal comes."""
     stop = asyncio.Event()
     set_on_signal(stop)
-    index, health = Index(settings.watch_namespaces), Health()
+    index, health = Index(), Health()
     cluster = await Cluster.connect(index)
     registry = Registry(settings.registries, settings.poll_seconds, settings.registries_dir)
     store = _store(settings)

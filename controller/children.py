@@ -79,7 +79,7 @@ class Children:
     async def _look(self, kind: str, owner: Owner) -> Object | None:
         """The child as it was last seen. What is to be called somebody else's is read afresh."""
         live = self._seen.get(kind, owner.namespace, owner.name)
-        if self._seen.complete(kind) and (live is None or owned(live, owner.uid)):
+        if self._seen.complete(kind, owner.namespace) and (live is None or owned(live, owner.uid)):
             return live
         return await self._cluster.get(kind, owner.namespace, owner.name)
 

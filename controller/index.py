@@ -8,7 +8,7 @@ Only objects that carry our label are seen: that one is absent here does not mea
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from controller.api import NAME_LABEL
 from controller.ports import Key, Object
@@ -21,8 +21,7 @@ _ON_ITS_WAY = {"ContainerCreating", "PodInitializing", None}  # reasons of a con
 class Index:
     """Objects by kind, namespace and name."""
 
-    def __init__(self, namespaces: Sequence[str] = ()) -> None:
-        self._namespaces = tuple(namespaces) or (ALL_NAMESPACES,)
+    def __init__(self) -> None:
         self._objects: dict[tuple[str, str, str], Object] = {}
         self._of_owner: dict[tuple[str, str, str], set[str]] = defaultdict(set)  # kind, namespace, owner: names
         self._listed: set[tuple[str, str]] = set()  # kind, namespace of a watch
@@ -40,9 +39,9 @@ class Index:
     def all(self, kind: str) -> Iterator[Object]:
         return (body for (its_kind, _, _), body in list(self._objects.items()) if its_kind == kind)
 
-    def complete(self, kind: str) -> bool:
-        """Whether the objects of that kind have all been listed: before that, what is not here may be there."""
-        return all((kind, namespace) in self._listed for namespace in self._namespaces)
+    def complete(self, kind: str, namespace: str) -> bool:
+        """Whether the objects of that kind have all been listed there: before that, what is not here may be there."""
+        return not self._listed.isdisjoint({(kind, namespace), (kind, ALL_NAMESPACES)})
 
     def absent(self, kind: str) -> bool:
         """Whether the API server does not know that kind: its CustomResourceDefinition is not installed."""
@@ -91,7 +90,7 @@ class Index:
     def lost(self, kind: str) -> None:
         """The API server does not know the kind (any more)."""
         self._absent.add(kind)
-        self._listed -= {(kind, namespace) for namespace in self._namespaces}
+        self._listed = {(its_kind, namespace) for its_kind, namespace in self._listed if its_kind != kind}
         for body in list(self.all(kind)):
             self.remove(kind, body)
 

@@ -103,7 +103,7 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
 def _may_be_in_trouble(seen: Seen, owner: Owner) -> bool:
     """Whether a pod was seen in trouble. The watch tells when one gets into it, so the others need not be read."""
     pods = seen.of_owner("Pod", (owner.namespace, owner.name))
-    return not seen.complete("Pod") or any(telling("Pod", pod) is not None for pod in pods)
+    return not seen.complete("Pod", owner.namespace) or any(telling("Pod", pod) is not None for pod in pods)
 
 
 def _label_selector(owner: Owner) -> str:

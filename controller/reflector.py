@@ -87,7 +87,7 @@ class Reflector:
 
     async def _list(self) -> str:
         """Bring the index to a list's state; the version to watch from."""
-        was_absent, first = self._index.absent(self._kind), not self._index.complete(self._kind)
+        was_absent, first = self._index.absent(self._kind), not self._index.complete(self._kind, self._namespace)
         names, version, changed = set[tuple[str, str]](), "", list[Object]()
         async for page, version in self._cluster.pages(self._kind, self._namespace, self._selector):  # noqa: B007
             for body in page:

@@ -249,7 +249,7 @@ class Watches:
     def of_owner(self, kind: str, owner: tuple[str, str]) -> Objects:
         return [body for body in self._ours(kind, owner[0]) if body["metadata"]["labels"][NAME_LABEL] == owner[1]]
 
-    def complete(self, kind: str) -> bool:
+    def complete(self, kind: str, namespace: str) -> bool:
         return not self.absent(kind)
 
     def absent(self, kind: str) -> bool:

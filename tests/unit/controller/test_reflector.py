@@ -96,7 +96,7 @@ async def test_the_first_list_is_no_news_and_events_are(follow: Follow) -> None:
     events = [event("MODIFIED", child(31, name="b", owner="b", spec={"new": 1})), event("ADDED", child(32, name="c", owner="c"))]
     watched = await follow(Script([["30", *listed]], [events]))
     assert watched.told == [("team", "b"), ("team", "c")]
-    assert watched.index.complete("Service")
+    assert watched.index.complete("Service", "team")
     assert len(list(watched.index.all("Service"))) == 3
 
 
@@ -132,7 +132,7 @@ async def test_a_kind_that_is_not_there_is_waited_for(follow: Follow) -> None:
     absent = ApiError(404, "NotFound", "the server could not find the requested resource")
     watched = await follow(Script([absent, absent, ["30", [child(1)]]], []))
     assert watched.appearances == 1
-    assert watched.index.complete("Service") and not watched.index.absent("Service")
+    assert watched.index.complete("Service", "team") and not watched.index.absent("Service")
 
 
 async def test_a_kind_that_goes_away_is_absent(follow: Follow) -> None:
@@ -144,7 +144,7 @@ async def test_a_kind_that_goes_away_is_absent(follow: Follow) -> None:
 
 async def test_a_list_that_fails_is_tried_again(follow: Follow) -> None:
     watched = await follow(Script([ApiError(500, "", ""), ConnectionResetError(), TimeoutError(), ["30"]], []))
-    assert watched.index.complete("Service")
+    assert watched.index.complete("Service", "team")
 
 
 def test_where_it_may_not_watch_no_restart_helps_and_the_age_tells() -> None:
@@ -169,9 +169,9 @@ async def test_what_it_may_not_list_nobody_waits_for_and_it_comes_once_it_may() 
     async with _running(watched.reflector):
         await asyncio.wait_for(watched.reflector.looked.wait(), 5)
         assert watched.health.trouble() is None
-        assert not watched.index.complete("Service")
+        assert not watched.index.complete("Service", "team")
         await asyncio.wait_for(watched.script.done.wait(), 5)
-    assert watched.index.complete("Service")
+    assert watched.index.complete("Service", "team")
 
 
 def test_a_silent_watch_is_trouble_and_a_standby_has_none() -> None:

@@ -39,7 +39,7 @@ async def test_a_watch_that_was_never_heard_is_trouble_in_the_end(namespaces: tu
     now = 0.0
     health = Health(lambda: now)
     queue: WorkQueue[tuple[str, str]] = WorkQueue(lambda key: asyncio.sleep(0), 1)
-    task = asyncio.create_task(watch(Mute(), Index(namespaces), queue, health, namespaces, asyncio.Event()))
+    task = asyncio.create_task(watch(Mute(), Index(), queue, health, namespaces, asyncio.Event()))
     await asyncio.sleep(0)
     now = WATCH_SILENCE + 1
     assert health.ages() == dict.fromkeys((KIND, *CHILDREN), WATCH_SILENCE + 1)
