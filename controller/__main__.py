@@ -93,13 +93,12 @@ async def serve_store(settings: Settings) -> None:
     stop = asyncio.Event()
     set_on_signal(stop)
     async with AsyncExitStack() as stack:
-        readers = None
+        store, readers = _store(settings), None
         if settings.store_authentication:
             cluster = await Cluster.connect()
             stack.push_async_callback(cluster.close)
             own = f"system:serviceaccount:{settings.namespace}:{settings.service_account}"
-            readers = Readers(cluster, own, settings.watch_namespaces)
-        store = _store(settings)
+            readers = Readers(cluster, store, settings.registries, own, settings.watch_namespaces)
         verifier = Verifier(store)
         runner = await _listen(create_app(store, verifier, readers), settings.store_port)
         stack.push_async_callback(runner.cleanup)

@@ -4,6 +4,7 @@
     manifests/<sha256>           path, size and sha256 of every file of a version, sorted, as canonical JSON; its time of
                                  modification is when it was last pulled, named or served
     versions/<sha256>            which digest a registered version turned out to have
+    origins/<sha256>             from which registered models a version's files came: who may have those may have these
     mirrored                     is there once the models that run were copied here after a start
     tmp/                         downloads in progress, on the same file system, so that what is visible is complete
     lock                         held for the moment in which a manifest is published, or garbage goes
@@ -24,9 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from controller import manifest, metrics
+from controller import manifest, metrics, origins
 from controller.errors import Stalling, Waiting
 from controller.manifest import DIGEST, StoredFile
+from controller.origins import Origin
 from controller.quantity import readable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -40,7 +42,7 @@ class Directory:
         self._directory = directory
         self._max_bytes = max_bytes
         self._used = 0
-        for name in ("files", "manifests", "versions", "tmp"):
+        for name in ("files", "manifests", "versions", "origins", "tmp"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         metrics.store_limit_bytes.set(max_bytes)
 
@@ -154,6 +156,9 @@ class Directory:
             for entry in self._entries("versions"):
                 if Path(entry.path).read_text() not in here and entry.stat().st_mtime < before:
                     Path(entry.path).unlink()
+            for entry in self._entries("origins"):
+                if f"sha256:{entry.name}" not in here and entry.stat().st_mtime < before:
+                    Path(entry.path).unlink()
             for entry in self._entries("files"):
                 if entry.name not in kept and (entry.name in freed or entry.stat().st_mtime < before):
                     Path(entry.path).unlink()
@@ -230,6 +235,28 @@ class Directory:
             return None
         return digest if DIGEST.fullmatch(digest) and self.has(digest) else None
 
+    def origins(self, digest: str) -> frozenset[Origin]:
+        """Where a version is known to come from."""
+        try:
+            return origins.parse(self._origins_path(digest).read_bytes())
+        except FileNotFoundError:
+            return frozenset()
+
+    def known(self) -> dict[str, frozenset[Origin]]:
+        """Every version that is here, and where it is known to come from."""
+        return {digest: self.origins(digest) for digest in self.digests()}
+
+    async def add_origins(self, digest: str, found: Collection[Origin]) -> None:
+        """Remember that a version comes from there, too. Before it is published: what can be seen has its origin."""
+        with self._disk():
+            await asyncio.to_thread(self._add_origins, digest, frozenset(found))
+
+    def _add_origins(self, digest: str, found: frozenset[Origin]) -> None:
+        with self._locked():
+            before = self.origins(digest)
+            if not found <= before:
+                self._write(self._origins_path(digest), origins.written(before | found))
+
     def _entries(self, part: str) -> list[os.DirEntry[str]]:
         with os.scandir(self._directory / part) as entries:
             return list(entries)
@@ -278,6 +305,9 @@ class Directory:
                 f" {readable(self._max_bytes)}; make room on that disk",
                 FULL_DELAY_SECONDS,
             ) from error
+
+    def _origins_path(self, digest: str) -> Path:
+        return self._directory / "origins" / manifest.hexadecimal(digest)
 
     def _version_path(self, identity: str) -> Path:
         return self._directory / "versions" / hashlib.sha256(identity.encode()).hexdigest()

@@ -10,13 +10,15 @@ store from dropping anything, and the other namespaces from nothing.
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import aiohttp
 
-from controller.api import MANAGED_BY, MANAGED_BY_LABEL, HistoryEntry, ModelDeploymentStatus, ServingModel
+from controller.api import MANAGED_BY, MANAGED_BY_LABEL, HistoryEntry, ModelDeploymentStatus, ModelReference, ServingModel
 from controller.cluster import ApiError
-from controller.errors import ReconcileError, Stalling
+from controller.errors import ReconcileError, Stalling, Waiting
+from controller.origins import Origin
 from controller.ports import Cluster, Registry
 from controller.resolution import reference_to
 from controller.resource import naming, read_status
@@ -33,6 +35,16 @@ PRESSED_SECONDS = 60.0  # a store that stays full asks the cluster no more often
 _FAILURES = (ApiError, aiohttp.ClientError, TimeoutError, OSError)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A version that the status of a ModelDeployment in `namespace` names, as it says it."""
+
+    namespace: str
+    digest: str
+    origin: Origin
+    reference: ModelReference
+
+
 class Mirror:
     """One replica's store and the cluster that it has to match."""
 
@@ -44,7 +56,7 @@ class Mirror:
         self._store = store
         self._namespaces = namespaces or ("",)
         self._keep_unused_seconds = keep_unused_seconds
-        self._missing: set[str] = set()  # told once each, not at every pass
+        self._missing: set[Wanted] = set()  # told once each, not at every pass
         self._forbidden: set[str] = set()  # likewise
         self._collected = self._pressed = float("-inf")
         store.when_full(self.make_room)
@@ -63,26 +75,26 @@ class Mirror:
 
     async def look(self) -> bool:
         """One pass: bring what is missing, drop what is garbage. Whether everything is here."""
-        here = await asyncio.to_thread(self._store.digests)
-        named, missing, forbidden = set[str](), dict[str, ServingModel | HistoryEntry](), dict[str, ApiError]()
+        here = await asyncio.to_thread(self._store.known)
+        named, missing, forbidden = set[str](), dict[Wanted, None](), dict[str, ApiError]()
         for namespace in self._namespaces:
             try:
                 async for body, digests in naming(self._cluster, [namespace]):
                     named |= digests
-                    if not digests <= here:
-                        missing |= {model.digest: model for model in models(read_status(body)) if model.digest not in here}
+                    wanted = (self._wanted(body["metadata"]["namespace"], model) for model in models(read_status(body)))
+                    missing |= {each: None for each in wanted if each.origin not in here.get(each.digest, ())}
             except ApiError as refused:
                 if refused.status != HTTPStatus.FORBIDDEN or not namespace:
                     raise
                 forbidden[namespace] = refused
         self._tell(forbidden)
         complete = True
-        for model in missing.values():
-            missed = await self._bring(model)
-            complete = complete and missed is None
-            if missed is not None and missed.reason != "Pulling" and model.digest not in self._missing:
-                self._missing.add(model.digest)
-                log.warning("MirrorIncomplete", extra={"digest": model.digest, "error": str(missed)})
+        for each in missing:
+            missed = await self._bring(each)
+            complete = complete and not isinstance(missed, Waiting)
+            if missed is not None and missed.reason != "Pulling" and each not in self._missing:
+                self._missing.add(each)
+                log.warning("MirrorIncomplete", extra={"digest": each.digest, "error": str(missed)})
         self._missing &= missing.keys()
         if len(forbidden) == len(self._namespaces):
             return False
@@ -137,15 +149,21 @@ class Mirror:
             if (digest := (body["spec"]["template"]["metadata"].get("annotations") or {}).get(MODEL_DIGEST))
         }
 
-    async def _bring(self, model: ServingModel | HistoryEntry) -> ReconcileError | None:
-        """Have a model's files here; the reason where neither a replica nor the registry has them."""
-        if self._store.has(model.digest) or await self._store.fetch_from_peers(model.digest):
-            return None
+    def _wanted(self, namespace: str, model: ServingModel | HistoryEntry) -> Wanted:
+        reference = reference_to(model)
+        return Wanted(namespace, model.digest, Origin(self._registry.name_of(reference), model.name), reference)
+
+    async def _bring(self, wanted: Wanted) -> ReconcileError | None:
+        """Have a model's files here, and know where they come from; the reason where neither a replica nor the registry has
+        them, or the namespace may not have them: a status says what somebody's annotations say."""
         try:
-            pulled = await self._store.pull(await self._registry.resolve(reference_to(model)), self._registry)
+            self._registry.permit(wanted.reference, wanted.namespace)
+            if await self._store.obtain(wanted.digest, wanted.origin):
+                return None
+            pulled = await self._store.pull(await self._registry.resolve(wanted.reference), self._registry)
         except ReconcileError as error:
             return error
-        return None if pulled == model.digest else Stalling("ArtifactLost", f"the registry has {pulled} in its place")
+        return None if pulled == wanted.digest else Stalling("ArtifactLost", f"the registry has {pulled} in its place")
 
 
 def models(status: ModelDeploymentStatus) -> list[ServingModel | HistoryEntry]:

@@ -17,6 +17,7 @@ import aiohttp
 from controller import registry_files, registry_refusals
 from controller.api import ModelReference
 from controller.errors import ReconcileError, Stalling, Waiting
+from controller.origins import Origin
 from controller.registry_client import API, NotThere, RegistryClient
 from controller.registry_refusals import CutShort, Need
 from controller.settings import RegistrySettings
@@ -47,6 +48,10 @@ class ModelVersion:
     def identity(self) -> str:
         """The same for the same registration, and for no other, whatever tags it gets."""
         return "\n".join((self.registry, self.name, self.version, self.run_id, self.model_id, self.created))
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(registry=self.registry, model=self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from controller.api import HistoryEntry, ModelDeploymentStatus, ModelReference, 
 from controller.artifact import Artifact
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.gates import Refusal, Serving, Subject
+from controller.origins import Origin
 from controller.ports import Registry
 from controller.recent import Recent
 from controller.registry import ModelVersion
@@ -79,11 +80,12 @@ class Resolver:
 
     async def have_in_store(self, model: PinnedModel, namespace: str) -> None:
         """Pods fetch what they serve from the store: no template names a digest that is not there."""
-        if self._store.has(model.digest) or await self._store.fetch_from_peers(model.digest):
+        reference = reference_to(model)
+        self._registry.permit(reference, namespace)  # a template may name what no spec of the namespace may
+        if await self._store.obtain(model.digest, Origin(self._registry.name_of(reference), model.name)):
             return
-        self._registry.permit(reference_to(model), namespace)  # a template may name what no spec of the namespace may
         try:
-            version = await self._registry.resolve(reference_to(model))
+            version = await self._registry.resolve(reference)
             pulled = await self._store.pull(version, self._registry)
         except Waiting as error:
             raise Waiting(error.reason, f"new pods of {model.label} need its files: {error.message}", error.delay) from error

@@ -1,11 +1,13 @@
 """The HTTP side of the artifact store, a process of its own: a thousand pods that fetch a model starve no watch.
 
     GET /v1/manifests/sha256:<digest>    the manifest, byte for byte: its sha256 is the digest
+    GET /v1/origins/sha256:<digest>      from which registered models it comes, for the other replicas
     GET /v1/files/sha256:<hash>          a file
     GET /healthz, /readyz
 
-Who asks shows a token (`controller.readers`), and for a manifest has to be in a namespace that names it; only who has the
-manifest knows the hashes of the files. What is not here is asked from the other replicas first.
+Who asks shows a token (`controller.readers`), and for a manifest has to be in a namespace that names it and to which its
+registry is open; only who has the manifest knows the hashes of the files. What is not here is asked from the other replicas
+first.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from controller import metrics
+from controller import metrics, origins
 from controller.manifest import DIGEST
 from controller.readers import Readers, Refused
 from controller.store import HOP_HEADER, Store
@@ -22,7 +24,7 @@ from controller.verifier import Verifier
 _STORE = web.AppKey("store", Store)
 _VERIFIER = web.AppKey("verifier", Verifier)
 _READERS: web.AppKey[Readers | None] = web.AppKey("readers")
-_CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_CACHE_FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 
 def create_app(store: Store, verifier: Verifier, readers: Readers | None = None) -> web.Application:
@@ -34,6 +36,7 @@ def create_app(store: Store, verifier: Verifier, readers: Readers | None = None)
     app.add_routes(
         [
             web.get("/v1/manifests/{digest}", _manifest),
+            web.get("/v1/origins/{digest}", _origins),
             web.get("/v1/files/{digest}", _file),
             web.get("/healthz", _healthy),
             web.get("/readyz", _ready),
@@ -49,6 +52,12 @@ async def _manifest(request: web.Request) -> web.StreamResponse:
         await store.fetch_from_peers(digest)
     store.used([digest])  # a pod that has the manifest asks for the files next
     return _content(store.manifest_path(digest), "application/json")
+
+
+async def _origins(request: web.Request) -> web.StreamResponse:
+    store, digest = request.app[_STORE], _digest(request)
+    await _admit(request, replica=True)
+    return web.Response(body=origins.written(store.origins(digest)), content_type="application/json")
 
 
 async def _file(request: web.Request) -> web.StreamResponse:
@@ -73,12 +82,12 @@ async def _ready(request: web.Request) -> web.Response:
     return web.Response(text="not yet: models that run are still being copied here\n", status=503)
 
 
-async def _admit(request: web.Request, digest: str | None = None) -> None:
+async def _admit(request: web.Request, digest: str | None = None, *, replica: bool = False) -> None:
     readers = request.app[_READERS]
     if readers is None:
         return
     try:
-        await readers.admit(request.headers.get("Authorization", ""), digest)
+        await readers.admit(request.headers.get("Authorization", ""), digest, replica=replica)
     except Refused as refusal:
         metrics.store_refusals.labels(code=str(refusal.status)).inc()
         refusals = {401: web.HTTPUnauthorized, 403: web.HTTPForbidden, 503: web.HTTPServiceUnavailable}

@@ -13,10 +13,11 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from controller import manifest, metrics
+from controller import manifest, metrics, origins
 from controller.directory import Directory
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.manifest import StoredFile
+from controller.origins import Origin
 from controller.registry import ModelVersion, RemoteFile
 
 PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
@@ -78,6 +79,7 @@ class Store(Directory):
         known = self.remembered(version.identity)
         if known is not None:
             self.used([known])
+            await self.add_origins(known, {version.origin})
             return known
         if version.identity in self._refused:  # what a version is never changes: it is not downloaded to be refused again
             refusal, _ = self._refused[version.identity]
@@ -110,6 +112,26 @@ class Store(Directory):
         finally:
             metrics.pulls.labels(source="registry", result=result).inc()
         return digest
+
+    async def obtain(self, digest: str, origin: Origin) -> bool:
+        """Whether the version is here and known to come from `origin`, after asking the other replicas for what is missing.
+
+        A digest that somebody wrote somewhere is no proof of where its files come from.
+        """
+        if not self.has(digest):
+            await self.fetch_from_peers(digest)
+        elif origin not in self.origins(digest):
+            await self.fetch_origins_from_peers(digest)
+        return self.has(digest) and origin in self.origins(digest)
+
+    async def fetch_origins_from_peers(self, digest: str) -> None:
+        """Learn from the other replicas where a version comes from: one may have got the same files from elsewhere."""
+        for peer in self._peers:
+            try:
+                async with self._session(peer) as session:
+                    await self._fetch_origins(session, digest)
+            except _PEER_FAILURES:
+                continue  # it is away, or does not know either
 
     async def fetch_from_peers(self, digest: str) -> bool:
         """Whether the version is here now, after asking the other replicas for it."""
@@ -166,8 +188,10 @@ class Store(Directory):
                     " it is tried again",
                 )
             stored.append(StoredFile(file.path, sha256, size))
+        content = manifest.written(stored)
+        await self.add_origins(manifest.digest_of(content), {version.origin})
         try:
-            digest = await self.publish(manifest.written(stored))
+            digest = await self.publish(content)
         except FileNotFoundError as error:  # it took so long that what was kept first looked like garbage
             raise Waiting(
                 "DownloadIncomplete", f"copying {version.name} version {version.version} took too long; it is tried again"
@@ -175,8 +199,13 @@ class Store(Directory):
         await self.remember(version.identity, digest)
         return digest
 
+    async def _fetch_origins(self, session: aiohttp.ClientSession, digest: str) -> None:
+        async with session.get(f"/v1/origins/{digest}") as response:
+            await self.add_origins(digest, origins.parse(await response.read()))
+
     async def _fetch(self, peer: str, digest: str) -> None:
         async with self._session(peer) as session:
+            await self._fetch_origins(session, digest)
             async with session.get(f"/v1/manifests/{digest}") as response:
                 content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
             if manifest.digest_of(content) != digest:

@@ -34,6 +34,7 @@ from controller.resources.deployment import (
 from controller.resources.identity import Owner
 from controller.rollout import PinnedModel, PodGates
 from controller.serve_store import create_app
+from controller.settings import RegistrySettings
 from controller.store import Store
 from controller.verifier import Verifier
 
@@ -207,7 +208,8 @@ async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path:
     version = ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created="")
     digest = await store.pull(version, Directory(model_directory))
     assert artifact.inspect(store, digest).model_file == "data/model.pkl"
-    http = TestServer(create_app(store, Verifier(store), Readers(ApiServer(digest), "operator", ())))
+    registries = [RegistrySettings(name="main", uri="http://mlflow:5000", allowed_namespaces=("team",))]
+    http = TestServer(create_app(store, Verifier(store), Readers(ApiServer(digest), store, registries, "operator", ())))
     await http.start_server()
     fetched = tmp_path / "model"
     fetched.mkdir()

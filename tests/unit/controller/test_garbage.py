@@ -36,7 +36,7 @@ def version(number: int = 1) -> ModelVersion:
 def age(store: Store, seconds: float) -> None:
     """Make everything in the store as old as that."""
     then = time.time() - seconds
-    for part in ("files", "manifests", "versions"):
+    for part in ("files", "manifests", "versions", "origins"):
         for entry in os.scandir(store._directory / part):
             os.utime(entry.path, (then, then))
 
