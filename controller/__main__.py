@@ -63,7 +63,6 @@ async def run(settings: Settings) -> None:
     registry = Registry(settings.registries, settings.poll_seconds, settings.registries_dir)
     store = _store(settings)
     # A pod's name comes back with its successor, which must not take itself for the leader that may still be alive.
-    store.forget_unfinished()
     lease = Lease(cluster, settings.namespace, settings.lease_name, f"{settings.identity}_{uuid.uuid4().hex[:8]}")
     cluster.ask_before_writing(lease.permission)
     children = Children(cluster, index, settings)
@@ -223,13 +222,15 @@ def _exposed(registry: CollectorRegistry) -> web.Response:
 def _store(settings: Settings) -> Store:
     own_prefix = f"//{settings.identity}."  # a replica's address begins with its pod's name
     peers = [peer for peer in settings.store_peers if own_prefix not in peer]
-    return Store(
+    store = Store(
         settings.store_dir,
         settings.max_model_bytes,
         peers,
         max_bytes=settings.max_store_bytes,
         token_file=settings.store_token_file,
     )
+    store.forget_unfinished()
+    return store
 
 
 def _pod_settings(settings: Settings) -> PodSettings:

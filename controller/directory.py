@@ -6,14 +6,17 @@
     versions/<sha256>            which digest a registered version turned out to have
     origins/<sha256>             from which registered models a version's files came: who may have those may have these
     mirrored                     is there once the models that run were copied here after a start
-    tmp/                         downloads in progress, on the same file system, so that what is visible is complete
+    tmp/                         downloads in progress, on the same file system, so that what is visible is complete; each is
+                                 locked by the process that writes it
     lock                         held for the moment in which a manifest is published, or garbage goes
 
-Several processes share one directory. A manifest is only ever published under the lock, with all of its files there;
-garbage goes under the same lock, the manifest first. So a manifest that can be seen is complete, whatever was killed when.
+Several processes share one directory and its limit. A manifest is only ever published under the lock, with all of its files
+there; garbage goes under the same lock, the manifest first. So a manifest that can be seen is complete, whatever was killed
+when.
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -33,6 +36,9 @@ from controller.quantity import readable
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FULL_DELAY_SECONDS = 60.0
+# What others write into the directory is seen after so many bytes of our own, and after so long.
+MEASURE_BYTES, MEASURE_SECONDS = 64 * 1024**2, 1.0
+TOUCH_SECONDS = 60.0  # shorter than anything unused is left alone for
 
 
 class Directory:
@@ -42,6 +48,8 @@ class Directory:
         self._directory = directory
         self._max_bytes = max_bytes
         self._used = 0
+        self._unmeasured = 0
+        self._measured_at = float("-inf")
         for name in ("files", "manifests", "versions", "origins", "tmp"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         metrics.store_limit_bytes.set(max_bytes)
@@ -61,9 +69,11 @@ class Directory:
         (self._directory / "mirrored").touch()
 
     def forget_unfinished(self) -> None:
-        """Remove what a process that is gone was downloading. For the start, before anything is downloaded again."""
-        for left_over in (self._directory / "tmp").iterdir():
-            left_over.unlink(missing_ok=True)
+        """Remove what processes that are gone were downloading. What another one downloads now is locked by it."""
+        for entry in (self._directory / "tmp").iterdir():
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), entry.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                entry.unlink()
 
     def has(self, digest: str) -> bool:
         return self.manifest_path(digest).is_file()
@@ -140,15 +150,14 @@ class Directory:
     def drop(self, digests: Collection[str], seconds: float) -> int:
         """Drop these versions unless they were used within `seconds`, and what belongs to no version; how many went.
 
-        Files that another manifest names stay. Those that none names may be of a pull that goes on: they have to be as old
-        as a version has to be, unless they were of a version that goes now.
+        Files that another manifest names stay. Those that none names may be of a download that goes on, which touches them:
+        they have to be as old as a version has to be.
         """
         with self._locked():
-            before, freed, dropped = time.time() - seconds, set[str](), 0
+            before, dropped = time.time() - seconds, 0
             for digest in digests:
                 path = self.manifest_path(digest)
                 if _modified(path) < before:
-                    freed |= self._hashes(digest)
                     path.unlink()
                     dropped += 1
             here = self.digests()
@@ -160,13 +169,14 @@ class Directory:
                 if f"sha256:{entry.name}" not in here and entry.stat().st_mtime < before:
                     Path(entry.path).unlink()
             for entry in self._entries("files"):
-                if entry.name not in kept and (entry.name in freed or entry.stat().st_mtime < before):
+                if entry.name not in kept and entry.stat().st_mtime < before:
                     Path(entry.path).unlink()
         metrics.store_dropped.inc(dropped)
         return dropped
 
     def measure(self) -> int:
         """How many bytes there are, downloads in progress included."""
+        self._measured_at, self._unmeasured = time.monotonic(), 0
         self._used = sum(_size(entry) for name in ("files", "manifests", "tmp") for entry in self._entries(name))
         metrics.store_bytes.set(self._used)
         metrics.store_versions.set(len(self.digests()))
@@ -177,40 +187,45 @@ class Directory:
         return Waiting(
             "StoreFull",
             f"{readable(wanted)} more do not fit into the operator's store, which has {readable(self._used)} of at most"
-            f" {readable(self._max_bytes)}; raise the chart's store.sizeLimit, or delete ModelDeployments that nobody needs",
+            f" {readable(self._max_bytes)}; delete ModelDeployments that nobody needs, or raise the chart's store.sizeLimit"
+            " (where the store is on claims, as the chart's README says under A larger store)",
             FULL_DELAY_SECONDS,
         )
 
     def fits(self, size: int) -> bool:
         return self._used + size <= self._max_bytes
 
-    async def keep(self, chunks: AsyncIterator[bytes], limit: int, expected: str | None = None) -> tuple[str, int]:
-        """Write a stream of at most `limit` bytes under the hash of its bytes; the hash and the size."""
-        hashed, size = hashlib.sha256(), 0
+    async def keep(
+        self, chunks: AsyncIterator[bytes], limit: int, expected: str | None = None, beside: Collection[str] = ()
+    ) -> tuple[str, int]:
+        """Write a stream of at most `limit` bytes under the hash of its bytes; the hash and the size.
+
+        `beside` are the hashes of files of the same version that came before: they do not get old over this one.
+        """
+        hashed, size, touched = hashlib.sha256(), 0, float("-inf")
         with self._disk():
-            handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
-        temporary = Path(name)
+            stream, temporary = self._temporary()
         try:
-            with os.fdopen(handle, "wb", buffering=0) as stream:
+            with stream:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit:
-                        raise Stalling("ModelTooLarge", "it has more bytes than the operator takes (its setting maxModelBytes)")
-                    if not self.fits(len(chunk)):
-                        raise self.full(len(chunk))
-                    self._used += len(chunk)
+                        raise Stalling(
+                            "ModelTooLarge", "it has more bytes than the operator takes (chart value store.maxModelBytes)"
+                        )
+                    if time.monotonic() - touched >= TOUCH_SECONDS:
+                        await asyncio.to_thread(self.touch, beside)
+                        touched = time.monotonic()
+                    await self._take(len(chunk))
                     hashed.update(chunk)
                     with self._disk():
                         await asyncio.to_thread(_write_all, stream, chunk)
                 with self._disk():
                     await asyncio.to_thread(os.fsync, stream.fileno())
-            sha256 = hashed.hexdigest()
-            if expected is not None and sha256 != expected:
-                raise ValueError(f"bytes with hash {sha256} came for {expected}")
-            temporary.rename(self.file_path(sha256))
-        except BaseException:
-            self._used -= size
-            raise
+                sha256 = hashed.hexdigest()
+                if expected is not None and sha256 != expected:
+                    raise ValueError(f"bytes with hash {sha256} came for {expected}")
+                temporary.rename(self.file_path(sha256))
         finally:
             temporary.unlink(missing_ok=True)
         return sha256, size
@@ -268,6 +283,35 @@ class Directory:
         except (ValueError, KeyError, TypeError):
             return set()
 
+    async def _take(self, size: int) -> None:
+        """Count bytes that are written next. Raises Waiting (StoreFull) where there is no room for them.
+
+        What went wrong, and what another process writes, is not kept book of: it is measured, the more often the less there is.
+        """
+        old = time.monotonic() - self._measured_at > MEASURE_SECONDS
+        if old or self._unmeasured + size > min(MEASURE_BYTES, self._max_bytes // 64) or not self.fits(size):
+            await asyncio.to_thread(self.measure)
+        if not self.fits(size):
+            raise self.full(size)
+        self._used += size
+        self._unmeasured += size
+
+    def _temporary(self) -> tuple[BinaryIO, Path]:
+        """A file that becomes visible by another name, locked until then: only what is not locked was left over."""
+        while True:
+            handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
+            stream = os.fdopen(handle, "wb", buffering=0)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return stream, Path(name)
+            stream.close()  # another process took it for left over in the moment before it was locked
+
+    def touch(self, hashes: Collection[str]) -> None:
+        """Keep files that no manifest names yet from being taken for garbage."""
+        for sha256 in hashes:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self.file_path(sha256))
+
     def _publish(self, path: Path, content: bytes) -> None:
         with self._locked():
             for file in manifest.parse(content):
@@ -275,15 +319,14 @@ class Directory:
             self._write(path, content)
 
     def _write(self, path: Path, content: bytes) -> None:
-        handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
+        stream, temporary = self._temporary()
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
+            with stream:
+                _write_all(stream, content)
                 os.fsync(stream.fileno())  # so that a crash of the node cannot leave an empty file under its name
-            Path(name).rename(path)
+                temporary.rename(path)
         finally:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

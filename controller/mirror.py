@@ -123,7 +123,7 @@ class Mirror:
         self._pressed = time.monotonic()
         try:
             named = {each async for _, digests in naming(self._cluster, self._namespaces) for each in digests}
-            await self._collect(named, min(MERCY_SECONDS, self._keep_unused_seconds))
+            await self._collect(named, MERCY_SECONDS)
         except _FAILURES as error:
             log.warning("MirrorFailed", extra={"error": str(error) or type(error).__name__})
 

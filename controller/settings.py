@@ -239,8 +239,9 @@ class Settings(_Settings):
     """The operator's own ServiceAccount: its pods may read everything."""
     store_size_limit: str = "20Gi"
     """Size of the store's volume. The store keeps a tenth below it: a volume that is full is worse than a store that is."""
-    store_keep_unused_seconds: float = Field(default=3600.0, ge=0)
-    """A version that nothing names any more is dropped so long after it was last used."""
+    store_keep_unused_seconds: float = Field(default=3600.0, ge=600)
+    """A version that nothing names any more is dropped so long after it was last used; never at once: nothing names yet what is
+    being pulled."""
     health_port: int = 8080
     """Port of /healthz and /metrics."""
     poll_seconds: float = Field(default=30.0, gt=0)

@@ -5,7 +5,7 @@ import logging
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -172,14 +172,14 @@ class Store(Directory):
             raise Stalling(
                 "ModelTooLarge",
                 f"{version.name} version {version.version} has {total:,} bytes; the operator takes at most"
-                f" {self._max_model_bytes:,} (its setting maxModelBytes)",
+                f" {self._max_model_bytes:,} (chart's store.maxModelBytes)",
             )
         for file in remote:
             manifest.safe_path(file.path)
         await self._make_room(total)
-        stored, left = [], self._max_model_bytes
+        stored, left = list[StoredFile](), self._max_model_bytes
         for file in remote:
-            sha256, size = await self.keep(source.download(version, file.path), left)
+            sha256, size = await self.keep(source.download(version, file.path), left, beside=[each.sha256 for each in stored])
             left -= size
             if file.size and size != file.size:
                 raise Waiting(
@@ -212,15 +212,16 @@ class Store(Directory):
                 raise ValueError(f"{peer} has another manifest under {digest}")
             files = manifest.parse(content)
             await self._make_room(sum(file.size for file in files if not self.file_path(file.sha256).exists()))
-            for file in files:
-                await self._fetch_file(session, file.sha256, file.size)
+            for place, file in enumerate(files):
+                await self._fetch_file(session, file.sha256, file.size, [each.sha256 for each in files[:place]])
         await self.publish(content)
 
-    async def _fetch_file(self, session: aiohttp.ClientSession, sha256: str, limit: int) -> None:
+    async def _fetch_file(self, session: aiohttp.ClientSession, sha256: str, limit: int, beside: Collection[str] = ()) -> None:
+        self.touch([sha256])
         if self.file_path(sha256).exists():
             return
         async with session.get(f"/v1/files/sha256:{sha256}") as response:
-            await self.keep(response.content.iter_chunked(CHUNK_BYTES), limit, expected=sha256)
+            await self.keep(response.content.iter_chunked(CHUNK_BYTES), limit, sha256, beside)
 
     async def _make_room(self, size: int) -> None:
         """Raises Waiting (StoreFull) where `size` bytes do not fit, also after what nothing names has gone."""

@@ -64,7 +64,7 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
                 "python": "3.14",
             },
             runtimes=[RUNTIME],
-            store={"maxModelBytes": 5_000_000_000, "sizeLimit": "100Gi", "keepUnusedSeconds": 60},
+            store={"maxModelBytes": 5_000_000_000, "sizeLimit": "100Gi", "keepUnusedSeconds": 900},
         )
     )
     assert settings.watch_namespaces == ("team-a", "team-b")
@@ -83,7 +83,7 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     assert (trust.pickle, trust.skops_types) == ("Deny", ["own.Type"])
     assert settings.max_model_bytes == 5_000_000_000
     assert settings.max_store_bytes == 90 * 1024**3
-    assert settings.store_keep_unused_seconds == 60
+    assert settings.store_keep_unused_seconds == 900
 
 
 def test_replicas_find_each_other_and_pods_find_the_store(helm: Helm) -> None:

@@ -118,6 +118,7 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"store": {"sizeLimit": "20 GB"}}, "/store/sizeLimit"),
+        ({"store": {"keepUnusedSeconds": 0}}, "/store/keepUnusedSeconds"),
         ({"podLabels": {"cost": 7}}, "/podLabels/cost"),
         ({"serverImage": {"scikitLearn": 1.9}}, "/serverImage/scikitLearn"),
         ({"runtimes": [{"name": "old", "image": "server:1", "scikitLearn": "1.8"}]}, "'python'"),

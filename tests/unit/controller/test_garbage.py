@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from controller import directory, metrics
 from controller.cluster import ApiError
 from controller.errors import Waiting
-from controller.mirror import Mirror
+from controller.mirror import MERCY_SECONDS, Mirror
 from controller.ports import Object
 from controller.registry import ModelVersion, RemoteFile
 from controller.serve_store import create_app
@@ -252,6 +252,27 @@ async def test_a_pull_whose_files_went_is_made_again_and_never_half_visible(arou
     assert around.store.has(await around.pull(1))
 
 
+async def test_a_file_that_came_early_does_not_get_old_while_the_others_come(
+    around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a full store, which is least patient, and also where another process collects the garbage."""
+    monkeypatch.setattr(directory, "TOUCH_SECONDS", 0.0)
+    elsewhere = Around(around.store._directory)
+
+    class Slow(FakeRegistry):
+        async def download(self, version: ModelVersion, path: str) -> AsyncIterator[bytes]:
+            content = self.versions[version.version][path]
+            if path == "input_example.json":
+                age(around.store, MERCY_SECONDS + 1)
+                yield content[:1]
+                await elsewhere.mirror.make_room()
+                yield content[1:]
+            else:
+                yield content
+
+    assert around.store.has(await around.store.pull(version(1), Slow(1)))
+
+
 async def test_a_process_that_dies_between_manifest_and_files_leaves_garbage_and_no_half_version(
     around: Around, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +349,60 @@ async def test_a_full_store_does_not_drop_what_was_pulled_a_moment_ago(tmp_path:
     with pytest.raises(Waiting, match="StoreFull"):
         await around.pull(2)
     assert around.store.digests() == {first}
+
+
+async def test_two_processes_share_one_limit(tmp_path: Path) -> None:
+    around = Around(tmp_path)
+    stores = [Store(tmp_path, 10**6, max_bytes=1000) for _ in range(2)]
+    most = 0
+
+    async def kept(store: Store, kind: bytes) -> int:
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal most
+            for _ in range(90):
+                most = max(most, around.store.measure())
+                yield kind * 10
+
+        try:
+            return (await store.keep(chunks(), 10**6))[1]
+        except Waiting as refused:
+            assert refused.reason == "StoreFull"
+            return 0
+
+    assert await kept(stores[0], b"a") == 900
+    assert await kept(stores[1], b"b") == 0, "it never asked what the other one has"
+    for path in stores[0].file_paths():
+        path.unlink()
+    await asyncio.gather(*(kept(store, kind) for store, kind in zip(stores, (b"a", b"b"), strict=True)))
+    assert 900 <= most <= 1000 + 2 * (1000 // 64), "they see each other's downloads grow"
+
+
+async def test_what_was_refused_leaves_room_for_what_fits(tmp_path: Path) -> None:
+    store = Store(tmp_path, 10**6, max_bytes=1000)
+
+    async def chunks(*sizes: int) -> AsyncIterator[bytes]:
+        for size in sizes:
+            yield b"x" * size
+
+    with pytest.raises(Waiting, match="StoreFull: 900 bytes more do not fit"):
+        await store.keep(chunks(600, 900), 10**6)
+    with pytest.raises(Waiting, match="which has 600 bytes of"):
+        await store.keep(chunks(600, 900), 10**6)
+    assert (await store.keep(chunks(1000), 10**6))[1] == 1000
+
+
+async def test_a_start_removes_what_a_process_left_behind_and_nothing_that_another_one_downloads(tmp_path: Path) -> None:
+    store, unfinished = Store(tmp_path, 10**6), tmp_path / "tmp"
+    (unfinished / "left-over").write_bytes(b"half")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"first"
+        Store(tmp_path, 10**6).forget_unfinished()  # the other container starts anew
+        yield b"second"
+
+    sha256, size = await store.keep(chunks(), 10**6)
+    assert store.file_path(sha256).stat().st_size == size == len(b"firstsecond")
+    assert list(unfinished.iterdir()) == []
 
 
 async def test_a_size_that_the_registry_does_not_say_cannot_fill_the_store(tmp_path: Path) -> None:
