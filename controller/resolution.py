@@ -82,9 +82,9 @@ class Resolver:
         """Pods fetch what they serve from the store: no template names a digest that is not there."""
         reference = reference_to(model)
         self._registry.permit(reference, namespace)  # a template may name what no spec of the namespace may
-        if await self._store.obtain(model.digest, Origin(self._registry.name_of(reference), model.name)):
-            return
         try:
+            if await self._store.obtain_soon(model.digest, Origin(self._registry.name_of(reference), model.name)):
+                return
             version = await self._registry.resolve(reference)
             pulled = await self._store.pull(version, self._registry)
         except Waiting as error:

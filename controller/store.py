@@ -20,7 +20,7 @@ from controller.manifest import StoredFile
 from controller.origins import Origin
 from controller.registry import ModelVersion, RemoteFile
 
-PEER_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=3, sock_read=30)
+PEER_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=3, sock_read=30)  # a large file on a slow line takes its time
 HOP_HEADER = "X-Store-Hop"  # a peer that is asked by a peer answers from its own directory only
 CHUNK_BYTES = 1024 * 1024
 PULLS_AT_ONCE = 2  # from one registry: a slow one does not hold up the others
@@ -57,6 +57,7 @@ class Store(Directory):
         self._token_file = token_file
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._pulls: dict[str, asyncio.Task[str]] = {}
+        self._copies: dict[tuple[str, Origin], asyncio.Task[bool]] = {}
         self._refused: dict[str, tuple[Stalling, float]] = {}  # what no retry helps, and when it was asked for last
         self._at_once = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(PULLS_AT_ONCE))  # by registry
         self._free: Callable[[], Awaitable[None]] | None = None
@@ -68,6 +69,7 @@ class Store(Directory):
     def forget_refusals(self, seconds: float) -> None:
         """Forget why versions were refused, or could not be pulled, that nobody asked for within `seconds`."""
         self._pulls = {identity: task for identity, task in self._pulls.items() if not task.done()}
+        self._copies = {wanted: task for wanted, task in self._copies.items() if not task.done()}
         before = time.monotonic() - seconds
         self._refused = {identity: known for identity, known in self._refused.items() if known[1] >= before}
 
@@ -113,16 +115,34 @@ class Store(Directory):
             metrics.pulls.labels(source="registry", result=result).inc()
         return digest
 
-    async def obtain(self, digest: str, origin: Origin) -> bool:
-        """Whether the version is here and known to come from `origin`, after asking the other replicas for what is missing.
+    def has_from(self, digest: str, origin: Origin) -> bool:
+        """Whether the version is here and known to come from `origin`: a digest that somebody wrote somewhere is no proof."""
+        return self.has(digest) and origin in self.origins(digest)
 
-        A digest that somebody wrote somewhere is no proof of where its files come from.
-        """
+    async def obtain(self, digest: str, origin: Origin) -> bool:
+        """`has_from`, after asking the other replicas for what is missing."""
         if not self.has(digest):
             await self.fetch_from_peers(digest)
-        elif origin not in self.origins(digest):
+        elif not self.has_from(digest, origin):
             await self.fetch_origins_from_peers(digest)
-        return self.has(digest) and origin in self.origins(digest)
+        return self.has_from(digest, origin)
+
+    async def obtain_soon(self, digest: str, origin: Origin) -> bool:
+        """`obtain`, once for many callers.
+
+        Raises Waiting (Pulling) when it takes longer than a moment: the copying goes on, and nobody else waits for it.
+        """
+        if self.has_from(digest, origin):
+            return True
+        wanted = (digest, origin)
+        task = self._copies.get(wanted)
+        if task is None:
+            task = self._copies[wanted] = asyncio.create_task(self.obtain(digest, origin))
+        done, _ = await asyncio.wait([task], timeout=PATIENCE_SECONDS)
+        if not done:
+            raise Waiting("Pulling", f"{digest} is being copied from another replica of the operator", delay=2)
+        self._copies.pop(wanted, None)  # what it came to while nobody waited is told to who asks first
+        return task.result()
 
     async def fetch_origins_from_peers(self, digest: str) -> None:
         """Learn from the other replicas where a version comes from: one may have got the same files from elsewhere."""

@@ -10,14 +10,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
 
 from controller import manifest
 from controller.errors import Stalling, Waiting
 from controller.manifest import StoredFile, safe_path
 from controller.registry import ModelVersion, RemoteFile
+from controller.resolution import Resolver
 from controller.serve_store import create_app
 from controller.store import PULLS_AT_ONCE, Store
 from controller.verifier import Verifier
+from tests.unit.controller.factories import model, pod_settings
 from tests.unit.controller.fake_registry import FakeRegistry
 
 LIMIT = 10**6
@@ -224,3 +227,58 @@ async def test_a_peer_that_lies_is_not_believed(store: Store, tmp_path: Path, li
     assert not await replica.fetch_from_peers(digest)
     assert not replica.has(digest)
     await peer.close()
+
+
+async def test_a_copy_from_a_replica_that_takes_long_goes_on_and_nobody_waits_for_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reconcile has two minutes; a large file on a slow line has as long as it takes."""
+    digest = await store.pull(version(), FakeRegistry(1))
+    asked, going_on = 0, asyncio.Event()
+
+    @web.middleware
+    async def slow(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal asked
+        asked += request.path.startswith("/v1/manifests")
+        await going_on.wait()
+        return await handler(request)
+
+    app = create_app(store, Verifier(store))
+    app.middlewares.append(slow)
+    async with TestServer(app) as peer:
+        replica, registry = Store(tmp_path / "replica", LIMIT, [str(peer.make_url("/"))]), FakeRegistry(1)
+        resolver = Resolver(registry, replica, pod_settings())
+        with monkeypatch.context() as impatient:
+            impatient.setattr("controller.store.PATIENCE_SECONDS", 0.01)
+            for _ in range(3):
+                with pytest.raises(Waiting, match=r"Pulling.*new pods of fraud.*being copied from another replica"):
+                    await resolver.have_in_store(model(1, digest=digest), "team")
+        going_on.set()
+        await resolver.have_in_store(model(1, digest=digest), "team")
+    assert replica.has(digest)
+    assert (asked, registry.downloads) == (1, 0)
+
+
+async def test_a_copy_that_failed_while_nobody_waited_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry is asked next."""
+    going_on = asyncio.Event()
+
+    async def broken(_: web.Request) -> web.StreamResponse:
+        await going_on.wait()
+        raise web.HTTPInternalServerError
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", broken)
+    async with TestServer(app) as peer:
+        replica, registry = Store(tmp_path / "replica", LIMIT, [str(peer.make_url("/"))]), FakeRegistry(1)
+        digest = await Store(tmp_path / "other", LIMIT).pull(version(), registry)
+        resolver = Resolver(registry, replica, pod_settings())
+        monkeypatch.setattr("controller.store.PATIENCE_SECONDS", 0.0)
+        with pytest.raises(Waiting, match="Pulling"):
+            await resolver.have_in_store(model(1, digest=digest), "team")
+        going_on.set()
+        await asyncio.gather(*replica._copies.values())
+        with pytest.raises(Waiting, match="being copied from the registry"):
+            await resolver.have_in_store(model(1, digest=digest), "team")
