@@ -1,4 +1,4 @@
-"""The store's directory: what lies where, how it gets there whole, how much there is, and how it goes.
+"""The store's directory: what lies where, how it becomes visible, and how it goes.
 
     files/<sha256>               the bytes of a file, shared between versions
     manifests/<sha256>           path, size and sha256 of every file of a version, sorted, as canonical JSON; its time of
@@ -6,53 +6,36 @@
     versions/<sha256>            which digest a registered version turned out to have
     origins/<sha256>             from which registered models a version's files came: who may have those may have these
     mirrored                     is there once the models that run were copied here after a start
-    tmp/                         downloads in progress, on the same file system, so that what is visible is complete; each is
-                                 locked by the process that writes it
+    tmp/                         downloads in progress
     lock                         held for the moment in which a manifest is published, or garbage goes
 
-Several processes share one directory and its limit. A manifest is only ever published under the lock, with all of its files
-there; garbage goes under the same lock, the manifest first. So a manifest that can be seen is complete, whatever was killed
-when.
+Several processes share one directory and its limit (`controller.disk`). A manifest is only ever published under the lock, with
+all of its files there; garbage goes under the same lock, the manifest first. So a manifest that can be seen is complete,
+whatever was killed when.
 """
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
-import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import BinaryIO
 
 from controller import manifest, metrics, origins
+from controller.disk import Disk, write_all
 from controller.errors import Stalling, Waiting
 from controller.manifest import DIGEST, StoredFile
 from controller.origins import Origin
-from controller.quantity import readable
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-FULL_DELAY_SECONDS = 60.0
-# What others write into the directory is seen after so many bytes of our own, and after so long.
-MEASURE_BYTES, MEASURE_SECONDS = 64 * 1024**2, 1.0
 TOUCH_SECONDS = 60.0  # shorter than anything unused is left alone for
 
 
-class Directory:
+class Directory(Disk):
     """A directory of files by their hash and of manifests by theirs, of at most `max_bytes`."""
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
-        self._directory = directory
-        self._max_bytes = max_bytes
-        self._used = 0
-        self._unmeasured = 0
-        self._measured_at = float("-inf")
-        for name in ("files", "manifests", "versions", "origins", "tmp"):
-            (directory / name).mkdir(parents=True, exist_ok=True)
-        metrics.store_limit_bytes.set(max_bytes)
+        super().__init__(directory, ("files", "manifests", "versions", "origins"), max_bytes)
 
     def manifest_path(self, digest: str) -> Path:
         return self._directory / "manifests" / manifest.hexadecimal(digest)
@@ -67,13 +50,6 @@ class Directory:
 
     def mark_mirrored(self) -> None:
         (self._directory / "mirrored").touch()
-
-    def forget_unfinished(self) -> None:
-        """Remove what processes that are gone were downloading. What another one downloads now is locked by it."""
-        for entry in (self._directory / "tmp").iterdir():
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), entry.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                entry.unlink()
 
     def has(self, digest: str) -> bool:
         return self.manifest_path(digest).is_file()
@@ -174,27 +150,6 @@ class Directory:
         metrics.store_dropped.inc(dropped)
         return dropped
 
-    def measure(self) -> int:
-        """How many bytes there are, downloads in progress included."""
-        self._measured_at, self._unmeasured = time.monotonic(), 0
-        self._used = sum(_size(entry) for name in ("files", "manifests", "tmp") for entry in self._entries(name))
-        metrics.store_bytes.set(self._used)
-        metrics.store_versions.set(len(self.digests()))
-        return self._used
-
-    def full(self, wanted: int) -> Waiting:
-        """Why `wanted` bytes are not taken."""
-        return Waiting(
-            "StoreFull",
-            f"{readable(wanted)} more do not fit into the operator's store, which has {readable(self._used)} of at most"
-            f" {readable(self._max_bytes)}; delete ModelDeployments that nobody needs, or raise the chart's store.sizeLimit"
-            " (where the store is on claims, as the chart's README says under A larger store)",
-            FULL_DELAY_SECONDS,
-        )
-
-    def fits(self, size: int) -> bool:
-        return self._used + size <= self._max_bytes
-
     async def keep(
         self, chunks: AsyncIterator[bytes], limit: int, expected: str | None = None, beside: Collection[str] = ()
     ) -> tuple[str, int]:
@@ -219,7 +174,7 @@ class Directory:
                     await self._take(len(chunk))
                     hashed.update(chunk)
                     with self._disk():
-                        await asyncio.to_thread(_write_all, stream, chunk)
+                        await asyncio.to_thread(write_all, stream, chunk)
                 with self._disk():
                     await asyncio.to_thread(os.fsync, stream.fileno())
                 sha256 = hashed.hexdigest()
@@ -272,39 +227,12 @@ class Directory:
             if not found <= before:
                 self._write(self._origins_path(digest), origins.written(before | found))
 
-    def _entries(self, part: str) -> list[os.DirEntry[str]]:
-        with os.scandir(self._directory / part) as entries:
-            return list(entries)
-
     def _hashes(self, digest: str) -> set[str]:
         """What a manifest names; nothing where it is damaged, since nobody can have it then."""
         try:
             return {file.sha256 for file in manifest.parse(self.manifest_path(digest).read_bytes())}
         except (ValueError, KeyError, TypeError):
             return set()
-
-    async def _take(self, size: int) -> None:
-        """Count bytes that are written next. Raises Waiting (StoreFull) where there is no room for them.
-
-        What went wrong, and what another process writes, is not kept book of: it is measured, the more often the less there is.
-        """
-        old = time.monotonic() - self._measured_at > MEASURE_SECONDS
-        if old or self._unmeasured + size > min(MEASURE_BYTES, self._max_bytes // 64) or not self.fits(size):
-            await asyncio.to_thread(self.measure)
-        if not self.fits(size):
-            raise self.full(size)
-        self._used += size
-        self._unmeasured += size
-
-    def _temporary(self) -> tuple[BinaryIO, Path]:
-        """A file that becomes visible by another name, locked until then: only what is not locked was left over."""
-        while True:
-            handle, name = tempfile.mkstemp(dir=self._directory / "tmp")
-            stream = os.fdopen(handle, "wb", buffering=0)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink:
-                return stream, Path(name)
-            stream.close()  # another process took it for left over in the moment before it was locked
 
     def touch(self, hashes: Collection[str]) -> None:
         """Keep files that no manifest names yet from being taken for garbage."""
@@ -318,49 +246,11 @@ class Directory:
                 os.utime(self.file_path(file.sha256))
             self._write(path, content)
 
-    def _write(self, path: Path, content: bytes) -> None:
-        stream, temporary = self._temporary()
-        try:
-            with stream:
-                _write_all(stream, content)
-                os.fsync(stream.fileno())  # so that a crash of the node cannot leave an empty file under its name
-                temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self._directory / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        """A disk that is full although the store is below its limit: others write to it too."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            raise Waiting(
-                "StoreFull",
-                f"the disk of the operator's store is full, with {readable(self._used)} of the store on it, which may have"
-                f" {readable(self._max_bytes)}; make room on that disk",
-                FULL_DELAY_SECONDS,
-            ) from error
-
     def _origins_path(self, digest: str) -> Path:
         return self._directory / "origins" / manifest.hexadecimal(digest)
 
     def _version_path(self, identity: str) -> Path:
         return self._directory / "versions" / hashlib.sha256(identity.encode()).hexdigest()
-
-
-def _write_all(stream: BinaryIO, chunk: bytes) -> None:
-    """An unbuffered stream may take a part only."""
-    view = memoryview(chunk)
-    while view:
-        view = view[stream.write(view) :]
 
 
 def _modified(path: Path) -> float:
@@ -380,11 +270,3 @@ def _size_of(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    """What a file takes; nothing where another process just removed it."""
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:
-        return 0

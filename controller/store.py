@@ -81,7 +81,8 @@ class Store(Directory):
         known = self.remembered(version.identity)
         if known is not None:
             self.used([known])
-            await self.add_origins(known, {version.origin})
+            if version.origin not in self.origins(known):
+                await self.add_origins(known, {version.origin})
             return known
         if version.identity in self._refused:  # what a version is never changes: it is not downloaded to be refused again
             refusal, _ = self._refused[version.identity]
@@ -225,7 +226,6 @@ class Store(Directory):
 
     async def _fetch(self, peer: str, digest: str) -> None:
         async with self._session(peer) as session:
-            await self._fetch_origins(session, digest)
             async with session.get(f"/v1/manifests/{digest}") as response:
                 content = b"".join([chunk async for chunk in response.content.iter_chunked(CHUNK_BYTES)])
             if manifest.digest_of(content) != digest:
@@ -234,6 +234,7 @@ class Store(Directory):
             await self._make_room(sum(file.size for file in files if not self.file_path(file.sha256).exists()))
             for place, file in enumerate(files):
                 await self._fetch_file(session, file.sha256, file.size, [each.sha256 for each in files[:place]])
+            await self._fetch_origins(session, digest)
         await self.publish(content)
 
     async def _fetch_file(self, session: aiohttp.ClientSession, sha256: str, limit: int, beside: Collection[str] = ()) -> None:

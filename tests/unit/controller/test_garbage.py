@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from controller import directory, metrics
+from controller import directory, disk, metrics
 from controller.cluster import ApiError
 from controller.errors import Waiting
 from controller.mirror import MERCY_SECONDS, Mirror
@@ -328,7 +328,7 @@ async def test_a_full_store_takes_no_version_and_says_how_much_is_missing(tmp_pa
     with pytest.raises(Waiting) as refused:
         await around.pull(2)
     assert refused.value.reason == "StoreFull"
-    assert refused.value.message.startswith("263 bytes more do not fit into the operator's store, which has 601 bytes of")
+    assert refused.value.message.startswith("263 bytes more do not fit into the operator's store, which has 691 bytes of")
     assert "store.sizeLimit" in refused.value.message
     assert around.registry.downloads == before, "refused before anything is downloaded"
     assert around.store.digests() == {digest}
@@ -418,15 +418,15 @@ async def test_a_size_that_the_registry_does_not_say_cannot_fill_the_store(tmp_p
     assert store.measure() <= 200
 
 
-@pytest.mark.parametrize("number", directory.NO_ROOM)
+@pytest.mark.parametrize("number", disk.NO_ROOM)
 async def test_a_full_disk_is_a_full_store_and_leaves_no_half_file(
     around: Around, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    with monkeypatch.context() as disk:
-        disk.setattr(directory, "_write_all", full)
+    with monkeypatch.context() as faulty:
+        faulty.setattr(directory, "write_all", full)
         with pytest.raises(Waiting, match="StoreFull: the disk of the operator's store is full"):
             await around.pull(1)
     assert list((around.store._directory / "tmp").iterdir()) == []
@@ -438,6 +438,6 @@ async def test_another_fault_of_the_disk_is_not_called_full(around: Around, monk
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(directory, "_write_all", broken)
+    monkeypatch.setattr(directory, "write_all", broken)
     with pytest.raises(OSError, match="Input/output"):
         await around.pull(1)

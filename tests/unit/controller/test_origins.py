@@ -11,6 +11,7 @@ from controller.api import DISABLED, RECONCILE_ANNOTATION, ModelReference
 from controller.errors import Stalling
 from controller.mirror import Mirror
 from controller.origins import Origin, open_to, parse, written
+from controller.ports import Object
 from controller.readers import Readers
 from controller.registry import ModelVersion
 from controller.registry_refusals import forbidden
@@ -21,7 +22,7 @@ from controller.settings import RegistrySettings
 from controller.store import Store
 from controller.verifier import Verifier
 from tests.unit.controller.factories import model, pod_settings
-from tests.unit.controller.fake_cluster import FakeCluster, Object
+from tests.unit.controller.fake_cluster import FakeCluster
 from tests.unit.controller.fake_registry import FakeRegistry, model_files
 from tests.unit.controller.test_garbage import HOUR, age, serving, version
 from tests.unit.controller.test_readers import FRAUD, OPEN, OWN
