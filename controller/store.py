@@ -193,7 +193,7 @@ class Store(Directory):
             raise Stalling(
                 "ModelTooLarge",
                 f"{version.name} version {version.version} has {total:,} bytes; the operator takes at most"
-                f" {self._max_model_bytes:,} (chart's store.maxModelBytes)",
+                f" {self._max_model_bytes:,} (chart value store.maxModelBytes)",
             )
         for file in remote:
             manifest.safe_path(file.path)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -172,6 +173,24 @@ async def test_a_store_that_never_knew_where_its_files_come_from_learns_it(tmp_p
         assert (await answer(server, "team", f"/v1/manifests/{digest}"))[0] == 403
         await Mirror(cluster, registry, store, (), HOUR).look()
         assert (await answer(server, "team", f"/v1/manifests/{digest}"))[0] == 200
+
+
+async def test_where_it_came_from_does_not_get_old_over_a_long_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Store(tmp_path / "first", 10**6)
+    digest = await first.pull(version(), Guarded())
+    async with listening(first, FakeCluster()) as peer:
+        second = replica(tmp_path / "second", peer)
+        received = second.keep
+
+        async def slow(*args: Any) -> tuple[str, int]:
+            found = await received(*args)
+            age(second, 2 * HOUR)
+            second.touch([path.name for path in second.file_paths()])
+            second.drop((), HOUR)
+            return found
+
+        monkeypatch.setattr(second, "keep", slow)
+        assert await second.obtain(digest, FRAUD)
 
 
 async def test_where_it_came_from_goes_with_the_version(tmp_path: Path) -> None:
