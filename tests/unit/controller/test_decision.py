@@ -1,8 +1,12 @@
 """The table of `decide`: what is live after each thing that people, registries and accidents do."""
 
+from dataclasses import replace
+
+import pytest
+
 from controller.decision import Kind, decide
-from controller.rollout import Cause, PinnedModel, Word
-from tests.unit.controller.factories import CHAMPION, model, observed, rollout
+from controller.rollout import Cause, Failure, PinnedModel, Quarantined, Word
+from tests.unit.controller.factories import CHAMPION, NOW, model, observed, rollout
 
 PINNED_TO_ONE = Word(request="fraud/1")
 RETRIED = Word(request="fraud@champion", retry="now")
@@ -153,6 +157,25 @@ class TestDeletedDeployment:
         held: PinnedModel = model(1)
         decision = decide(observed(target=model(2), last_served=model(2), last_hold=held))
         assert (decision.kind, decision.model, decision.held) == (Kind.CREATE, held, True)
+
+
+class TestTooSlow:
+    """Version 2 was too slow for a gate in its pods."""
+
+    FAILURE = Failure(reason="LatencyTooHigh", message="m", by_version=True, at=NOW, back_to=1, limit=20)
+
+    @pytest.mark.parametrize(("lifted", "expected"), [(False, model(1)), (True, model(2))])
+    def test_a_deleted_deployment_comes_back_with_it_once_the_gate_is_raised(self, lifted: bool, expected: PinnedModel) -> None:
+        mark = Quarantined(model=model(2), inputs="as-before", failure=replace(self.FAILURE, lifted=lifted))
+        decision = decide(observed(target=model(2), last_served=model(1), quarantined=(mark,)))
+        assert (decision.kind, decision.model) == (Kind.CREATE, expected)
+
+    @pytest.mark.parametrize(("lifted", "expected"), [(False, Kind.KEEP), (True, Kind.REPLACE)])
+    def test_so_do_other_settings_of_what_a_person_holds(self, lifted: bool, expected: Kind) -> None:
+        failed = replace(self.FAILURE, lifted=lifted)
+        newest = rollout(3, 1, inputs="other", held="other", failed=failed)
+        decision = decide(observed(target=model(2), inputs="other", live=rollout(1, 1), remembered=(rollout(1, 1), newest)))
+        assert (decision.kind, decision.model, decision.held) == (expected, model(1), True)
 
 
 def test_a_decision_carried_out_is_stable() -> None:

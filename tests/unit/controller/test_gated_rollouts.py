@@ -380,6 +380,16 @@ class TestInPods:
         await world.reconciler.reconcile(KEY)
         assert (world.deployment["spec"]["replicas"], self.judging_now(world)) == (2, True)
 
+    @pytest.mark.parametrize(("gates", "later"), [({}, 86400), (FAST, 60)])
+    async def test_otherwise_pods_come_without_another_rollout(self, world: World, gates: dict[str, Any], later: int) -> None:
+        await deployed(world, gates=gates, replicas=0)
+        before = world.deployment["spec"]["template"]
+        world.now += timedelta(seconds=later)
+        world.cluster.edit("ModelDeployment", "fraud", replicas=2)
+        await world.settle()
+        assert world.deployment["spec"]["template"] == before
+        assert world.condition("Ready") == ("True", "Serving")
+
     async def test_what_served_is_stopped_and_started_without_a_rollout(self, world: World) -> None:
         await deployed(world, gates=FAST, replicas=1)
         before = world.deployment["spec"]["template"]
