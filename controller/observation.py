@@ -91,7 +91,7 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
         completed=pods.complete or served or answers == {current.number},
         failure=certain_failure(pods, live.trouble, current, live.remembered, now),
         answering=answers,
-        served=frozenset({serving.rollout} if serving is not None else ()),
+        served=frozenset(entry.rollout for entry in resource.before.history if entry.served),
         paused=bool(live.deployment["spec"].get("paused")),
         edited=rollouts.edited(live.deployment, live.replica_sets),
         first_pods=pods.wanted == pods.total == 0
