@@ -55,7 +55,8 @@ def _restored(outcome: Outcome) -> Announcement:
         )
         return Announcement("Warning", "EditReverted", told)
     failed = decision.failed_model.label if decision.failed_model is not None else "what was live"
-    return Announcement("Warning", "RolledBack", f"{failed} failed and is taken back to {model}")
+    why = f" ({decision.failed.reason})" if decision.failed is not None else ""
+    return Announcement("Warning", "RolledBack", f"{failed} failed{why} and is taken back to {model}")
 
 
 def change_cause(decision: Decision, word: Word) -> str:

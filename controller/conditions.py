@@ -6,9 +6,9 @@ from typing import Literal
 
 from controller import api, commands
 from controller.api import Condition, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
+from controller.checks import Refusal
 from controller.decision import Decision, Pause
 from controller.errors import ReconcileError, Stalling
-from controller.gates import Refusal
 from controller.pod_faults import Fault
 from controller.resources.deployment import DEFAULT_REPLICAS
 from controller.resources.identity import Owner
@@ -249,7 +249,8 @@ def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
         return _Verdict(False, fault.reason, message, "Stalled")
     late = again if pods.deadline_exceeded else ""
     if pods.failure:
-        return _Verdict(False, "PodsNotCreated", f"no pod can be created: {pods.failure.rstrip('.')}{old}{late}", "Reconciling")
+        told = f"no pod can be created: {pods.failure.rstrip('.')}{old}. It goes on by itself once that allows it{late}"
+        return _Verdict(False, "PodsNotCreated", told, "Reconciling")
     if fault is not None:
         message = f"{fault.message.rstrip('.')}{old}{_more(outcome, live, fault.reason)}{late}"
         return _Verdict(False, fault.reason, message, "Reconciling")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from controller import artifact, gates, status
 from controller.api import HistoryEntry, ModelDeploymentStatus, ModelReference, RegistryReference, ServingModel, TargetModel
 from controller.artifact import Artifact
+from controller.checks import Refusal, Serving, Subject
 from controller.errors import ReconcileError, Stalling, Waiting
-from controller.gates import Refusal, Serving, Subject
 from controller.origins import Origin
 from controller.ports import Registry
 from controller.recent import Recent

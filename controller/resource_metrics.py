@@ -90,7 +90,7 @@ class ResourceMetrics(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         families = _Families()
-        for (namespace, name), told in self._told.items():
+        for (namespace, name), told in list(self._told.items()):  # told of on while it is read
             # What a person wrote last may be newer than what was told: then a reconcile is due, or does not come about.
             body = self._seen.get(KIND, namespace, name)
             generation = told.generation if body is None else int(body["metadata"].get("generation", told.generation))

@@ -154,7 +154,7 @@ def _estimator(artifact: Artifact, trusted: Trust) -> Any:
         ) from e
     except (Exception, SystemExit) as e:
         raise LoadFailed(
-            f"The model's file {path.name} does not load: {text_of(e)}.{versions(artifact)} "
+            f"The model's file {path.name} does not load: {text_of(e).rstrip('.')}.{versions(artifact)} "
             "Train and log it again with the scikit-learn of the server image."
         ) from e
 

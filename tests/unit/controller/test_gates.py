@@ -9,9 +9,10 @@ from controller import gates
 from controller.api import ModelReference
 from controller.artifact import Artifact
 from controller.catalogue import minor
+from controller.checks import Refusal, Serving, Subject
 from controller.environment import Environment, environment
 from controller.errors import Stalling
-from controller.gates import Serving, Subject, before_download, before_pods
+from controller.gates import before_download, before_pods
 from controller.policy import Gates, Server, Trust
 from controller.quantity import bytes_of
 from controller.rollout import Failure, PodGates
@@ -52,7 +53,7 @@ def subject(wanted: dict[str, Any] | None = None, trust: dict[str, Any] | None =
     return Subject(**{**values, **changes})
 
 
-def refusal(of: Subject, files: Artifact | None = None) -> gates.Refusal:
+def refusal(of: Subject, files: Artifact | None = None) -> Refusal:
     found = before_pods(of, files or artifact()).refusal
     assert found is not None
     return found

@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from controller import metrics
-from controller.__main__ import metrics_app
+from controller.__main__ import health_app, metrics_app
 from controller.api import RECONCILE_ANNOTATION
+from controller.health import Health
 from controller.resource_metrics import CONDITIONS, ResourceMetrics
 from tests.unit.controller.factories import digest, pod_settings, resource
 from tests.unit.controller.fake_cluster import FakeCluster, Watches
@@ -226,3 +227,10 @@ async def test_the_store_shows_what_it_counts() -> None:
     shown = set(re.findall(r"^# TYPE (modeldeployment_\w+)", text, re.MULTILINE))
     assert shown == {name for name, _, _, of_store in known() if of_store}
     assert 'modeldeployment_store_refusals_total{code="403"}' in text
+
+
+async def test_who_wants_a_few_metrics_is_not_given_all() -> None:
+    async with TestClient(TestServer(health_app(Health()))) as client:
+        answer = await client.get("/metrics", params={"name[]": "modeldeployment_queue_depth"})
+        assert set(re.findall(r"^(\w+)", await answer.text(), re.MULTILINE)) == {"modeldeployment_queue_depth"}
+        assert (await client.get("/healthz")).status == 200
