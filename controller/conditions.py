@@ -193,16 +193,16 @@ def _taken_back(outcome: Outcome, failed: Failure, model: PinnedModel, live: Rol
         why = f" ({outcome.fault.message.rstrip('.')})" if outcome.fault is not None else ""
         kept = f"{live.model.label} is put back and has no ready pod yet{why}"
     told = f"{what} was taken back, {kept}: {failed.message.rstrip('.')}"
-    again = commands.retry(outcome.owner)
+    again = f"To try the same once more: {commands.retry(outcome.owner)}"
+    if outcome.decision.held:
+        again = f"To give up what a person chose, and go on with {outcome.word.request}: {commands.retry(outcome.owner)}"
     if not failed.by_version:
-        when = failed.next_attempt.strftime("%H:%M:%S UTC")
-        way_on = f"That is not held against the version: it is tried again at {when}, or at once with: {again}"
+        due = outcome.decision.again
+        when = f"at {due.strftime('%H:%M:%S UTC')}" if due is not None else "when what is asked for can be rolled out"
+        way_on = f"That is not held against the version: it is tried again {when}. {again}"
         return _Verdict(False, failed.reason, f"{told}. {way_on}", "Reconciling")
     gate = "" if failed.limit is None else ", or the gate is raised or waived"
-    way_on = (
-        f"It is not rolled out again until the version, its files or the settings of its pods change{gate}."
-        f" To try the same once more: {again}"
-    )
+    way_on = f"It is not rolled out again until the version, its files or the settings of its pods change{gate}. {again}"
     if failed.reason in _IN_LOGS:
         way_on += f". With rollout.onFailure: Hold its pods then stay for a look: {commands.logs(outcome.owner, model.version)}"
     return _Verdict(False, failed.reason, f"{told}. {way_on}", "Stalled")
@@ -212,6 +212,9 @@ def _paused(outcome: Outcome, pause: Pause) -> str:
     """What is waited for, and who ends that."""
     owner, asked = outcome.owner, outcome.asked
     waiting = f"{asked.name} version {asked.version}" if asked is not None else "what the spec asks for"
+    live = outcome.live
+    if asked is not None and live is not None and (asked.name, asked.version) == (live.model.name, live.model.version):
+        waiting = f"{waiting} with its new settings"
     if pause is Pause.APPROVAL and asked is not None:
         command = commands.approve(owner, f"{asked.name}/{asked.version}")
         return f"{waiting} passed every check and waits for approval, as rollout.mode is Manual: {command}"
@@ -243,13 +246,14 @@ def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
     old = f"; {others[0].model.label} goes on serving" if others else ""
     label, fault = live.model.label, outcome.fault
     # It stays: there is nothing to go back to, or rollout.onFailure is Hold.
-    again = f". To try it anew: {commands.retry(outcome.owner)}"
+    held = outcome.decision.held
+    again = f". {f'To go on with {outcome.word.request}' if held else 'To try it anew'}: {commands.retry(outcome.owner)}"
     if fault is not None and fault.by_model:
         message = f"{label} does not become ready: {fault.message.rstrip('.')}{old}{_more(outcome, live, fault.reason)}{again}"
         return _Verdict(False, fault.reason, message, "Stalled")
     late = again if pods.deadline_exceeded else ""
     if pods.failure:
-        told = f"no pod can be created: {pods.failure.rstrip('.')}{old}. It goes on by itself once that allows it{late}"
+        told = f"no pod can be created: {pods.failure.rstrip('.')}{old}. It goes on by itself when there is room{late}"
         return _Verdict(False, "PodsNotCreated", told, "Reconciling")
     if fault is not None:
         message = f"{fault.message.rstrip('.')}{old}{_more(outcome, live, fault.reason)}{late}"

@@ -33,6 +33,7 @@ from controller.rollout import (
     Quarantined,
     Rollout,
     Word,
+    newest_of,
     taken_back,
 )
 
@@ -99,8 +100,8 @@ class Decision:
     """A person's choice is being held."""
     held_inputs: str = ""
     """Where it is held: the hash of the spec's other settings when that began. Later ones are applied on top."""
-    pending: str = ""
-    """What is asked for and cannot be rolled out yet: who goes back from here on does so knowing of it."""
+    pending: Word | None = None
+    """Where this records: what is asked for and cannot be rolled out yet. Nothing else is written then."""
     undone: Rollout | None = None
     """The rollout that a person took back, where this hold began with `kubectl rollout undo`."""
     failed: Failure | None = None
@@ -118,22 +119,25 @@ def decide(observed: Observed) -> Decision:
     if live is None:
         return _first(observed)
 
-    newest = max((live, *observed.remembered), key=lambda rollout: rollout.number)
-    back = taken_back(live, newest)
-    chosen = not back and (_went_back(observed, live, newest) or (bool(live.held) and live.word == observed.word))
+    newest = newest_of(live, observed.remembered)
+    by_operator = taken_back(live, newest)
+    said = newest if by_operator else live
+    by_person = not by_operator and _person_went_back(observed, live, newest)
+    chosen = by_person or (bool(said.held) and said.word == observed.word)
     if observed.progress.paused:
         return Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=chosen, pause=Pause.DEPLOYMENT)
     if observed.progress.edited:
         return Decision(kind=Kind.RESTORE, model=live.model, number=live.number, cause=Cause.EDIT_REVERTED, held=chosen)
     if live is newest and (rolled_back := _roll_back(observed, live)) is not None:
         return rolled_back
-    decision = _hold(observed, live, newest) if chosen else _go_on(observed, live, newest, taken_back=back)
-    return _in_mode(observed, live, _with_server_update(observed, live, newest, decision))
+    decision = _hold(observed, live, newest) if chosen else _go_on(observed, live, newest)
+    decision = _in_mode(observed, live, _with_server_update(observed, live, newest, decision))
+    return _with_pending(observed, live, newest, decision)
 
 
-def _went_back(observed: Observed, live: Rollout, newest: Rollout) -> bool:
+def _person_went_back(observed: Observed, live: Rollout, newest: Rollout) -> bool:
     """A person went back, and has said nothing new since: all that is said now was known when the newest was still live."""
-    return newest.number > live.number and (newest.word == observed.word or newest.pending == observed.word.request)
+    return newest.number > live.number and observed.word in (newest.word, newest.pending)
 
 
 def _roll_back(observed: Observed, live: Rollout) -> Decision | None:
@@ -149,7 +153,8 @@ def _roll_back(observed: Observed, live: Rollout) -> Decision | None:
     ]
     answering = [rollout for rollout in earlier if rollout.number in observed.progress.answering]
     served = [rollout for rollout in earlier if rollout.number in observed.progress.served]
-    back = max(answering or served, key=lambda rollout: rollout.number, default=None)
+    both = [rollout for rollout in answering if rollout in served]
+    back = max(both or answering or served, key=lambda rollout: rollout.number, default=None)
     if back is None:
         return None  # nothing before it ever worked: its pods stay for a look
     return Decision(
@@ -158,7 +163,7 @@ def _roll_back(observed: Observed, live: Rollout) -> Decision | None:
         number=back.number,
         cause=Cause.ROLLED_BACK,
         held=held,
-        failed=replace(failure, retry=observed.word.retry, back_to=back.number, attempts=_attempts(observed, live)),
+        failed=replace(failure, retry=live.word.retry, back_to=back.number, attempts=_attempts(observed, live)),
         failed_model=live.model,
     )
 
@@ -172,44 +177,37 @@ def _attempts(observed: Observed, live: Rollout) -> int:
         and rollout.number < live.number
         and rollout.model.same(live.model)
         and rollout.inputs == live.inputs
-        and rollout.failed.retry == observed.word.retry
+        and rollout.failed.retry == live.word.retry
     ]
     own = live.failed
     if own is not None:
-        before.append(own.attempts - (own.back_to != 0))
+        before.append(own.attempts - 1 if own.back_to else own.attempts)
     return 1 + max(before, default=0)
 
 
-def _go_on(observed: Observed, live: Rollout, newest: Rollout, *, taken_back: bool) -> Decision:
+def _go_on(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
     """What the spec asks for, unless it failed before."""
-    target, next_number = observed.target, newest.number + 1
-    went_back = live.number < newest.number
+    target, next_number = observed.target, _next_number(observed, newest)
+    by_operator = taken_back(live, newest)
     kept = Decision(kind=Kind.KEEP, model=live.model, number=live.number)
-    if taken_back and newest.failed is not None and newest.word == observed.word:
-        if newest.held and newest.inputs != observed.inputs:
-            return Decision(kind=Kind.REPLACE, model=live.model, number=next_number, cause=Cause.SPEC_CHANGED, held=True)
-        if newest.held and newest.cause == Cause.SERVER_UPDATE:
-            return replace(kept, held=True)
-        if newest.held:  # a person chose the version, and other settings on top of it failed
-            return _after_failure(observed, replace(kept, held=True), newest.failed, newest.model, next_number)
-        if target is None and not observed.refused and (failed := _earlier_failure(observed, newest.model)) is not None:
-            return replace(kept, failed=failed.failure, failed_model=newest.model)
     if target is None:
-        return _without_target(observed, live, newest, kept, taken_back=taken_back)
+        return _without_target(observed, live, newest, kept)
 
     as_asked = target.same(live.model) and live.inputs == observed.inputs
     failed = _earlier_failure(observed, target)
     if failed is not None and not as_asked:
-        return _after_failure(observed, kept, failed.failure, target, next_number)
+        return _after_failure(observed, live, kept, failed, next_number)
     if not target.same(live.model):
         return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=_cause(observed, newest))
     if live.inputs != observed.inputs:
         return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.SPEC_CHANGED)
-    if went_back and not (taken_back and newest.word == observed.word):
-        # They went back to exactly what is asked for now. Only a higher number can say that nothing is held any more.
-        return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=_cause(observed, newest))
-    if taken_back:
-        return kept
+    if live.number < newest.number:
+        if by_operator and newest.word == observed.word:
+            return kept
+        # Gone back to exactly what is asked for now. Only a higher number can say that nothing is held any more.
+        update_failed = by_operator and newest.cause == Cause.SERVER_UPDATE
+        cause = Cause.SERVER_UPDATE if update_failed else _cause(observed, newest)
+        return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=cause)
     if observed.progress.first_pods and live.unjudged(observed.now):
         return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.SPEC_CHANGED)
     failure = observed.progress.failure
@@ -218,30 +216,46 @@ def _go_on(observed: Observed, live: Rollout, newest: Rollout, *, taken_back: bo
             return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.RETRY)
         if not failure.by_version and observed.image not in ("", live.image):
             return Decision(kind=Kind.REPLACE, model=target, number=next_number, cause=Cause.SERVER_UPDATE)
-    settled = live.word == observed.word and not live.held and not live.pending
+    settled = live.word == observed.word and not live.held and live.pending is None
     return replace(kept, kind=Kind.KEEP if settled else Kind.RECORD)
 
 
-def _without_target(observed: Observed, live: Rollout, newest: Rollout, kept: Decision, *, taken_back: bool) -> Decision:
+def _without_target(observed: Observed, live: Rollout, newest: Rollout, kept: Decision) -> Decision:
     """What is asked for is unknown or refused. What serves goes on, and what else the spec says about its pods still holds."""
-    went_back = live.number < newest.number
-    held = (went_back and not taken_back) or bool(live.held)  # there is nothing yet to go on with
-    if newest.word == observed.word and live.inputs != observed.inputs and not taken_back and not held:
-        number = newest.number + 1
-        return Decision(kind=Kind.REPLACE, model=live.model, number=number, cause=Cause.SPEC_CHANGED)
-    request = observed.word.request
-    if not went_back and request not in (live.word.request, live.pending):
-        return replace(kept, kind=Kind.RECORD, held=held, pending=request)
-    return replace(kept, held=held)
+    by_operator = taken_back(live, newest)
+    if (live.number < newest.number and not by_operator) or live.held:
+        return replace(kept, held=True)  # the word is another one, but there is nothing yet to go on with
+    if newest.word != observed.word:
+        return kept
+    failed = _earlier_failure(observed, newest.model) if by_operator and not observed.refused else None
+    if failed is not None:
+        kept = replace(kept, failed=failed.failure, failed_model=newest.model)
+    return _with_settings(observed, live, kept, _next_number(observed, newest))
 
 
-def _after_failure(observed: Observed, kept: Decision, failure: Failure, model: PinnedModel, number: int) -> Decision:
+def _after_failure(observed: Observed, live: Rollout, kept: Decision, failed: Quarantined, number: int) -> Decision:
     """What failed before: kept out for good where it was the cause, otherwise tried again when its time has come."""
-    if failure.by_version and not failure.lifted:
-        return replace(kept, failed=failure, failed_model=model)
-    if observed.now < failure.next_attempt and not failure.lifted:
-        return replace(kept, failed=failure, failed_model=model, again=failure.next_attempt)
-    return Decision(kind=Kind.REPLACE, model=model, number=number, cause=Cause.RETRY, held=kept.held)
+    failure = failed.failure
+    told = replace(kept, failed=failure, failed_model=failed.model)
+    if failure.by_version:
+        return _with_settings(observed, live, told, number)
+    if observed.now < failure.next_attempt:
+        return _with_settings(observed, live, replace(told, again=failure.next_attempt), number)
+    return Decision(kind=Kind.REPLACE, model=failed.model, number=number, cause=Cause.RETRY, held=kept.held)
+
+
+def _with_settings(observed: Observed, live: Rollout, kept: Decision, number: int) -> Decision:
+    """Another version has to wait. Other settings do not: they reach what serves, unless they failed with it."""
+    if kept.held or live.inputs == observed.inputs or _earlier_failure(observed, live.model) is not None:
+        return kept
+    return replace(kept, kind=Kind.REPLACE, number=number, cause=Cause.SPEC_CHANGED)
+
+
+def _with_pending(observed: Observed, live: Rollout, newest: Rollout, decision: Decision) -> Decision:
+    """Note what is asked for and cannot be rolled out yet: who goes back from here on does so knowing of it."""
+    if decision.kind is not Kind.KEEP or live is not newest or observed.word in (live.word, live.pending):
+        return decision
+    return replace(decision, kind=Kind.RECORD, pending=observed.word)
 
 
 def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
@@ -249,14 +263,18 @@ def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
 
     The hold is written on the Deployment, so that it does not depend on how long the newer ReplicaSet is kept.
     """
-    undone = newest if live.number < newest.number else None
-    began = live.held if undone is None else undone.inputs
-    if observed.inputs != began:
-        number, cause = newest.number + 1, Cause.SPEC_CHANGED
-        return Decision(kind=Kind.REPLACE, model=live.model, number=number, cause=cause, held=True, undone=undone)
+    undone = newest if live.number < newest.number and not taken_back(live, newest) else None
+    began = undone.inputs if undone is not None else live.held or live.inputs
     kept = Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=True, held_inputs=began, undone=undone)
-    written = live.held == began and live.word == observed.word
-    return kept if written else replace(kept, kind=Kind.RECORD, cause=Cause.UNDO)
+    if observed.inputs != began:
+        number = _next_number(observed, newest)
+        failed = _earlier_failure(observed, live.model)
+        if failed is None:
+            return replace(kept, kind=Kind.REPLACE, number=number, cause=Cause.SPEC_CHANGED)
+        kept = _after_failure(observed, live, kept, failed, number)
+    if kept.kind is not Kind.KEEP or (live.held == began and live.word == observed.word):
+        return kept
+    return replace(kept, kind=Kind.RECORD, cause=Cause.UNDO if undone is not None else None)
 
 
 def _first(observed: Observed) -> Decision:
@@ -278,6 +296,8 @@ def _with_server_update(observed: Observed, live: Rollout, newest: Rollout, deci
     """The administrator wants what runs to be moved to another server image, and nothing else is to be done."""
     if decision.kind is not Kind.KEEP or decision.failed is not None or not observed.progress.completed:
         return decision
+    if live.word != observed.word:
+        return decision  # what is asked for waits; a rollout now would write it down as met
     if not observed.may_update or observed.image in ("", live.image) or live.inputs != observed.inputs:
         return decision
     marks = [
@@ -289,7 +309,7 @@ def _with_server_update(observed: Observed, live: Rollout, newest: Rollout, deci
         return decision  # the model does not work with it
     if marks and observed.now < (again := max(mark.next_attempt for mark in marks)):
         return replace(decision, again=again)
-    return replace(decision, kind=Kind.REPLACE, number=newest.number + 1, cause=Cause.SERVER_UPDATE)
+    return replace(decision, kind=Kind.REPLACE, number=_next_number(observed, newest), cause=Cause.SERVER_UPDATE)
 
 
 def _in_mode(observed: Observed, live: Rollout, decision: Decision) -> Decision:
@@ -301,7 +321,8 @@ def _in_mode(observed: Observed, live: Rollout, decision: Decision) -> Decision:
     pause = _pause(observed, decision.model)
     if pause is None:
         return decision
-    return Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=decision.held, pause=pause)
+    kept = Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=decision.held, pause=pause)
+    return _with_settings(observed, live, kept, decision.number) if pause is Pause.APPROVAL else kept
 
 
 def _pause(observed: Observed, model: PinnedModel) -> Pause | None:
@@ -331,6 +352,11 @@ def _earlier_failure(observed: Observed, target: PinnedModel) -> Quarantined | N
         and not each.failure.lifted
     ]
     return max(known, key=lambda each: each.failure.at, default=None)
+
+
+def _next_number(observed: Observed, newest: Rollout) -> int:
+    """Higher than any that was ever given, also where ReplicaSets are gone."""
+    return 1 + max(newest.number, observed.last_number)
 
 
 def _cause(observed: Observed, newest: Rollout) -> Cause:

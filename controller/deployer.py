@@ -96,9 +96,9 @@ class Deployer:
             for replica_set in rollouts.of_rollout(live.replica_sets, current.number)[-1:]:
                 operations = rollouts.mark_patch(replica_set, decision.failed)
                 live = live.with_replica_set(await self._cluster.patch("ReplicaSet", replica_set, operations))
-        first, *_ = rollouts.of_rollout(live.replica_sets, decision.number)
+        chosen = rollouts.to_put_back(live.replica_sets, decision.number)
         why = change_cause(decision, resource.word) if decision.cause is Cause.ROLLED_BACK else ""
-        operations = rollouts.restore_patch(deployment, first, held=decision.held, change_cause=why)
+        operations = rollouts.restore_patch(deployment, chosen, held=decision.held, change_cause=why)
         return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
 
     def _note_edit(self, key: Key, deployment: Object) -> None:
@@ -141,8 +141,8 @@ class Deployer:
 
 def _remembered(resource: Resource, decision: Decision) -> dict[str, str]:
     """What is written on a Deployment whose template stays."""
-    if decision.pending:
-        return {rollouts.PENDING: decision.pending}
+    if decision.pending is not None:
+        return rollouts.pending_annotation(decision.pending)
     remembered = rollouts.word_annotations(resource.word, decision.held_inputs)
     if decision.cause is Cause.UNDO:
         remembered[rollouts.CHANGE_CAUSE] = change_cause(decision, resource.word)

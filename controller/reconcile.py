@@ -27,7 +27,7 @@ from controller.resource import Resource, read_resource, read_status
 from controller.resource_metrics import ResourceMetrics, Told
 from controller.resources import deployment as deployments
 from controller.resources.deployment import PodSettings
-from controller.rollout import Cause, Mode, OnFailure, Policy, Rollout, Word
+from controller.rollout import Cause, Mode, OnFailure, Policy, Rollout, Word, newest_of
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
 from controller.text import bounded
@@ -234,10 +234,11 @@ def _word(resource: Resource, live: Live) -> Word:
     """What a person last said. A retry annotation that was taken away says nothing: what was asked for again stays so."""
     if resource.word.retry:
         return resource.word
-    newest = max(live.remembered, key=lambda rollout: rollout.number, default=None)
-    before = resource.before
-    known = [newest.word.retry] if newest is not None else [before.hold.retry] if before.hold is not None else []
-    return replace(resource.word, retry=next(iter(known), ""))
+    known = [live.rollout] if live.rollout is not None else sorted(live.remembered, key=lambda each: each.number)[-1:]
+    if known:
+        return replace(resource.word, retry=newest_of(known[0], live.remembered).word.retry)
+    hold = resource.before.hold
+    return resource.word if hold is None else replace(resource.word, retry=hold.retry)
 
 
 def _blocked(error: ReconcileError | ApiError) -> ReconcileError:

@@ -148,7 +148,7 @@ class Resolver:
         """The version that the spec fixes, if it was served before, from the same registry."""
         wanted, before = resource.spec.model, resource.before
         registry = self._registry.name_of(wanted)
-        served = [rollout.model for rollout in remembered]
+        served = [rollout.model for rollout in sorted(remembered, key=lambda each: each.revision, reverse=True)]
         served += [known for entry in before.history if (known := status.pinned(before, entry.digest)) is not None]
         for model in served:
             same = (model.name, model.version, model.registry) == (wanted.name, wanted.version, registry)

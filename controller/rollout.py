@@ -1,5 +1,6 @@
 """What a rollout is: a version nailed to its files, the word under which it was written, how it failed and how it goes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -91,8 +92,8 @@ class Rollout:
     """Hash of what else the spec says about pods."""
     held: str
     """Where a person chose it: that hash as it was when the hold began, or was last applied on top. Otherwise empty."""
-    pending: str
-    """What was asked for later, while this was live, and could not be rolled out. Otherwise empty."""
+    pending: Word | None
+    """What was said later, while this was live, and could not be rolled out."""
     cause: str
     """Why it was written."""
     told: str
@@ -110,6 +111,11 @@ class Rollout:
     def unjudged(self, now: datetime) -> bool:
         """Pods that start only now would be ready without having judged themselves: the time for that is over."""
         return self.judged is not None and now >= self.judged.until
+
+
+def newest_of(live: Rollout, remembered: Sequence[Rollout]) -> Rollout:
+    """The one with the highest number. A rollout that was restarted has several ReplicaSets: the Deployment knows best."""
+    return max((live, *remembered), key=lambda rollout: (rollout.number, rollout is live, rollout.revision))
 
 
 def taken_back(live: Rollout, newest: Rollout) -> bool:

@@ -11,7 +11,7 @@ from controller.api import HistoryEntry, Hold, ModelDeploymentStatus, Quarantine
 from controller.conditions import Outcome, as_known_before, condition, conditions, is_of
 from controller.decision import Pause
 from controller.resources.service import url
-from controller.rollout import Cause, Failure, PinnedModel, Quarantined, taken_back
+from controller.rollout import Cause, Failure, PinnedModel, Quarantined, newest_of, taken_back
 
 
 def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploymentStatus:
@@ -208,7 +208,7 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         return [history[0].model_copy(update={"served": served or history[0].served}), *history[1:]]
     if history and history[0].ended_at is None:
         history[0] = history[0].model_copy(update={"ended_at": outcome.now})
-    put_back = taken_back(live, max(outcome.remembered, key=lambda rollout: rollout.number, default=live))
+    put_back = taken_back(live, newest_of(live, outcome.remembered))
     numbers = [entry.rollout for entry in history]
     if put_back and history and (history[0].rollout, history[0].cause) != (live.number, Cause.ROLLED_BACK):
         cause: str = Cause.ROLLED_BACK
@@ -237,4 +237,17 @@ def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEnt
         message=live.told,
         served=served,
     )
-    return [entry, *history][: api.HISTORY_LIMIT]
+    return _shortened([entry, *history])
+
+
+def _shortened(history: list[HistoryEntry]) -> list[HistoryEntry]:
+    """As many as are kept. First go those that nobody goes back to: what never served, and what stands there again above."""
+    while len(history) > api.HISTORY_LIMIT:
+        spare = [
+            entry
+            for place, entry in enumerate(history)
+            if place and (not entry.served or any(newer.rollout == entry.rollout for newer in history[:place]))
+        ]
+        gone = spare[-1] if spare else history[-1]
+        history = [entry for entry in history if entry is not gone]
+    return history

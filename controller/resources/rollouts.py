@@ -31,6 +31,7 @@ PENDING = f"{GROUP}/pending"
 CAUSE = f"{GROUP}/cause"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
 REVISION = "deployment.kubernetes.io/revision"
+REVISIONS = "deployment.kubernetes.io/revision-history"  # the numbers that a ReplicaSet had before, with commas
 
 # On a ReplicaSet alone, whose rollout was taken back. Never on the Deployment, which would copy it to the next one.
 FAILED = f"{GROUP}/failed"
@@ -73,7 +74,7 @@ def read_rollout(of: Object) -> Rollout | None:
             word=Word(request=said.get(REQUEST, ""), retry=said.get(RETRY, "")),
             inputs=said.get(INPUTS, ""),
             held=said.get(HELD, ""),
-            pending=said.get(PENDING, ""),
+            pending=_read_word(said.get(PENDING, "")),
             cause=said.get(CAUSE, ""),
             told=said.get(CHANGE_CAUSE, ""),
             image=template["spec"]["containers"][0]["image"],
@@ -106,6 +107,19 @@ def _read_gates(text: str) -> PodGates | None:
             until=datetime.fromisoformat(said["until"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def pending_annotation(word: Word) -> dict[str, str]:
+    """The Deployment's annotation that remembers what a person said and what cannot be rolled out yet."""
+    return {PENDING: json.dumps([word.request, word.retry])}
+
+
+def _read_word(text: str) -> Word | None:
+    try:
+        request, retry = json.loads(text)
+        return Word(request=str(request), retry=str(retry))
+    except (ValueError, TypeError):
         return None
 
 
@@ -157,7 +171,14 @@ def is_marked(of: Object) -> bool:
 def of_rollout(replica_sets: Sequence[Object], number: int) -> list[Object]:
     """The ReplicaSets with a template of that rollout, the first that was made in front: the others are restarts and edits."""
     found = [each for each in replica_sets if (known := read_rollout(each)) is not None and known.number == number]
-    return sorted(found, key=lambda each: (str(each["metadata"].get("creationTimestamp", "")), _revision(each)))
+    return sorted(found, key=lambda each: (str(each["metadata"].get("creationTimestamp", "")), _first_revision(each)))
+
+
+def to_put_back(replica_sets: Sequence[Object], number: int) -> Object:
+    """The ReplicaSet whose template that rollout is to have again: nobody's edit, with ready pods where there are any."""
+    first, *others = of_rollout(replica_sets, number)
+    unedited = [first, *(each for each in others if _keeps(each["spec"]["template"], first["spec"]["template"]))]
+    return max(unedited, key=lambda each: (bool((each.get("status") or {}).get("readyReplicas")), _revision(each)))
 
 
 def restore_patch(live: Object, replica_set: Object, *, held: bool, change_cause: str = "") -> list[Object]:
@@ -239,6 +260,12 @@ def _keeps(live: object, written: object) -> bool:
             return all(item["name"] in by_name and _keeps(by_name[item["name"]], item) for item in written)
         return live == written
     return live == written
+
+
+def _first_revision(of: Object) -> int:
+    """The first number that a template had: times of creation have whole seconds, and going back to one renumbers it."""
+    first = (of["metadata"].get("annotations") or {}).get(REVISIONS, "").split(",")[0]
+    return int(first) if first.isdigit() else _revision(of)
 
 
 def _revision(of: Object) -> int:

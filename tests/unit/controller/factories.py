@@ -38,7 +38,7 @@ def rollout(number: int, version: int, **changes: Any) -> Rollout:
         "word": CHAMPION,
         "inputs": "as-before",
         "held": "",
-        "pending": "",
+        "pending": None,
         "told": "",
         "cause": "ModelChanged",
         "image": "server:1",

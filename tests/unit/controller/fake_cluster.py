@@ -13,7 +13,7 @@ from controller.api import KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.index import trimmed
 from controller.ports import Object
-from controller.resources.rollouts import REVISION
+from controller.resources.rollouts import REVISION, REVISIONS
 
 Objects = list[Object]  # `list` is a verb of the client below
 HASH_LABEL = "pod-template-hash"
@@ -173,7 +173,11 @@ class FakeCluster:
             )
             current = self.objects["ReplicaSet", "team", current["metadata"]["name"]]
         # As the real one: what the Deployment says is copied, what only the ReplicaSet says stays.
-        current["metadata"]["annotations"] = {**(current["metadata"].get("annotations") or {}), **annotations}
+        before: dict[str, str] = current["metadata"].get("annotations") or {}
+        if REVISION in before and before[REVISION] != annotations[REVISION]:
+            earlier = [each for each in (before.get(REVISIONS, ""), before[REVISION]) if each]
+            before = {**before, REVISIONS: ",".join(earlier)}
+        current["metadata"]["annotations"] = {**before, **annotations}
         wanted = live["spec"]["replicas"]
         for each in self.replica_sets(name):
             if each is current:

@@ -166,6 +166,59 @@ class TestByTheVersion:
         assert world.condition("Ready") == ("False", "LoadFailed")
         assert [(entry.version, entry.rollout) for entry in world.status.quarantined] == [("2", 2)]
 
+    async def test_of_a_restarted_one_goes_back_to_the_pods_that_answer(self, world: World) -> None:
+        await deployed(world)
+        world.deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "monday"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        await world.settle()
+        serving = world.deployment["spec"]["template"]
+        world.registry.aliases["champion"] = "2"
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        assert world.deployment["spec"]["template"] == serving
+
+    async def test_goes_back_to_what_served_rather_than_to_what_came_half_way(self, world: World) -> None:
+        await deployed(world)
+        for version in ("2", "3"):
+            world.registry.aliases["champion"] = version
+            await world.reconciler.reconcile(KEY)
+            world.cluster.roll(ready=False)
+            world.cluster.replica_sets("fraud")[-1]["status"] = {"readyReplicas": 1 if version == "2" else 0}
+            await world.reconciler.reconcile(KEY)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == "1"
+
+    async def test_stays_quarantined_when_its_number_could_be_given_again(self, world: World) -> None:
+        await settled(await broken(world))
+        for each in world.cluster.replica_sets("fraud"):
+            if each["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/model-version"] == "2":
+                del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]
+        for version in ("3", "2"):
+            world.registry.aliases["champion"] = version
+            await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("3", ("False", "ExampleMismatch"))
+
+    async def test_of_a_version_does_not_keep_settings_from_what_serves(self, world: World) -> None:
+        await settled(await broken(world))
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.reconciler.reconcile(KEY)
+        assert world.live_version == "2", "other settings may be what it lacked"
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await settled(world)
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
+        assert (world.live_version, world.condition("Ready")) == ("1", ("False", "LoadFailed"))
+
+    async def test_a_retry_that_came_too_late_for_it_is_a_retry(self, world: World) -> None:
+        await broken(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "1"})
+        await settled(world)
+        assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
+
     async def test_is_still_told_while_the_registry_is_away(self, world: World) -> None:
         await settled(await broken(world))
         world.registry.away = True
@@ -366,6 +419,21 @@ class TestByTheCluster:
         assert world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
         assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
 
+    async def test_attempts_do_not_push_what_served_out_of_the_history(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.registry.aliases["champion"] = "3"
+        for _ in range(8):
+            world.now += timedelta(hours=2)
+            await world.reconciler.reconcile(KEY)
+            world.cluster.roll(ready=False)
+            await world.reconciler.reconcile(KEY)
+            world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
+            world.cluster.roll(ready=False, deadline_exceeded=True)
+            await settled(world)
+        assert {entry.version for entry in world.status.history} == {"1", "2", "3"}
+
     async def test_earlier_attempts_leave_no_replica_sets_behind(self, world: World) -> None:
         await self.exhausted(world)
         for minutes in (2, 3, 5):
@@ -451,7 +519,7 @@ class TestInWords:
         await settled(world)
         assert told(world) == (
             "fraud version 2 was taken back, fraud version 1 goes on serving: server:typo cannot be pulled: not found."
-            " That is not held against the version: it is tried again at 03:05:05 UTC, or at once with:"
+            " That is not held against the version: it is tried again at 03:05:05 UTC. To try the same once more:"
             ' kubectl annotate --overwrite -n team mdep/fraud mlserving.dev/retry="$(date +%s)"'
         )
 
@@ -491,7 +559,9 @@ class TestInWords:
         world.deployment["status"]["conditions"] = [refused]
         await world.reconciler.reconcile(KEY)
         assert (world.live_version, world.condition("Ready")) == ("2", ("False", "PodsNotCreated"))
-        assert told(world) == "no pod can be created: exceeded quota; fraud version 1 goes on serving"
+        assert told(world) == (
+            "no pod can be created: exceeded quota; fraud version 1 goes on serving. It goes on by itself when there is room"
+        )
 
     async def test_numbers_of_the_template_before_are_not_told_of_this_one(self, world: World) -> None:
         await deployed(world)

@@ -42,6 +42,16 @@ class TestManual:
         await world.settle()
         assert ("Deployment", *KEY) not in world.cluster.objects
 
+    async def test_other_settings_do_not_wait_while_a_version_does(self, world: World) -> None:
+        await deployed(world)
+        world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Manual"})
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Gi"}})
+        await world.settle()
+        assert world.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "2Gi"}
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "AwaitingApproval"))
+
     async def test_other_settings_do_not_wait(self, world: World) -> None:
         await deployed(world)
         world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Manual"}, resources={"limits": {"cpu": "1"}})
@@ -141,6 +151,34 @@ class TestEdit:
         world.cluster.roll()
         await world.settle()
         assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_within_the_second_of_the_rollout_is_still_told_from_it(self, world: World) -> None:
+        """Times of creation have whole seconds."""
+        await deployed(world)
+        world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        for each in world.cluster.replica_sets("fraud"):
+            each["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+        for _ in range(4):
+            await world.reconciler.reconcile(KEY)
+            world.cluster.roll()
+            assert image(world) == "server:1"
+        assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_keeps_what_others_had_added(self, world: World) -> None:
+        await deployed(world)
+        containers = world.deployment["spec"]["template"]["spec"]["containers"]
+        containers.append({"name": "mesh", "image": "proxy:1"})
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        await world.settle()
+        world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        await world.settle()
+        found = world.deployment["spec"]["template"]["spec"]["containers"]
+        assert [(each["name"], each["image"]) for each in found] == [("server", "server:1"), ("mesh", "proxy:1")]
 
     async def test_whoever_keeps_writing_is_told_of_and_not_fought(self, world: World) -> None:
         await deployed(world)
@@ -263,6 +301,15 @@ class TestServerUpdate:
         await world.settle()
         world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
         world.restart()
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        assert (image(world), world.status.quarantined) == ("server:1", [])
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 2})
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')

@@ -1,6 +1,8 @@
 """`kubectl rollout undo`, told to an API server in memory: held whatever else happens, and ended by a person alone."""
 
 from controller.api import RECONCILE_ANNOTATION, RETRY_ANNOTATION
+from controller.settings import ServerUpdate
+from tests.unit.controller.factories import pod_settings
 from tests.unit.controller.fake_registry import model_files
 from tests.unit.controller.world import KEY, World, deployed, undone
 
@@ -210,3 +212,65 @@ class TestUndo:
         await undone(world)
         told = world.deployment["metadata"]["annotations"]["kubernetes.io/change-cause"]
         assert told == world.status.history[0].message == "fraud version 1, by kubectl rollout undo"
+
+    async def test_after_a_restart_is_held_whichever_replica_set_is_read_first(self, world: World) -> None:
+        """What was said after the restart is written on the newer of the two ReplicaSets alone."""
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.deployment["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = "now"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 2})
+        await world.settle()
+        world.cluster.undo(to_revision=1)
+        world.cluster.roll()
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+
+    async def test_after_an_unmet_wish_ends_with_a_retry(self, world: World) -> None:
+        await deployed(world)
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        world.registry.away = True
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 3})
+        await world.settle()
+        world.cluster.undo()
+        world.cluster.roll()
+        await world.settle()
+        world.registry.away = False
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "1"})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("3", ("True", "Serving"))
+
+    async def test_outlives_settings_that_failed_on_top_of_it_and_are_forgotten(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "2Mi"}})
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        world.cluster.crash(reason="OOMKilled", code=137)
+        await world.reconciler.reconcile(KEY)
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        await world.settle()
+        for each in world.cluster.replica_sets("fraud"):
+            if each["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/rollout"] != "1":
+                del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("False", "OutOfMemory"))
+        ready = world.status.condition("Ready")
+        assert ready is not None
+        assert "To give up what a person chose, and go on with fraud@champion: kubectl annotate" in ready.message
+
+    async def test_a_server_update_meets_no_wish(self, world: World) -> None:
+        await undone(world)
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 77})
+        await world.settle()
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.settle()
+        world.registry.versions["77"] = model_files(77)
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("77", ("True", "Serving"))
