@@ -84,7 +84,7 @@ demo: venv  ## the main job on a fresh machine: from a table of data to predicti
 
 e2e: venv  ## the journey of a model, and a few faults, on the real cluster
 	@$(PY) -m tests.clusters prepare
-	$(PYTEST) tests/e2e tests/faults -m "not long"
+	$(PYTEST) --durations=25 tests/e2e tests/faults -m "not long"
 
 faults: venv  ## every fault that is promised to be survived, on the real cluster: about three quarters of an hour
 	@$(PY) -m tests.clusters prepare
