@@ -82,7 +82,7 @@ class Bare:
 def _as_sent(item: Object) -> Object:
     metadata = {key: value for key, value in item["metadata"].items() if key not in SET_BY_OTHERS}
     spec = {key: value for key, value in item["spec"].items() if key not in CHOSEN_BY_THE_API_SERVER}
-    told = {key: item[key] for key in ("apiVersion", "kind") if key in item}  # a list tells them of custom resources only
+    told: Object = {key: item[key] for key in ("apiVersion", "kind") if key in item}  # a list tells them of custom resources only
     return {**told, "metadata": metadata, "spec": spec}
 
 
