@@ -45,6 +45,9 @@ class Outcome:
     """Why the Deployment or another child could not be written."""
     acted: bool = True
     """The decision was carried out."""
+    found: Rollout | None = None
+    """The template that was live before the decision was carried out."""
+    found_workload: Workload | None = None
     live: Rollout | None = None
     """The template that is live once the decision was carried out."""
     remembered: tuple[Rollout, ...] = ()

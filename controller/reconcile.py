@@ -96,6 +96,7 @@ class Reconciler:
         resolution = self._resolver.from_memory(resource, live.remembered, found)
         decision = decide(self._observed(key, resource, live, resolution))
         blocked: ReconcileError | None = None
+        was_live = live
         try:
             live = await self._deployer.carry_out(resource, live, decision)
             if decision.cause is Cause.SERVER_UPDATE:
@@ -108,7 +109,12 @@ class Reconciler:
         except (ReconcileError, ApiError) as error:
             blocked = blocked or _blocked(error)
 
-        outcome = replace(_outcome(resource, live, resolution, decision, blocked, self._now()), acted=acted)
+        outcome = replace(
+            _outcome(resource, live, resolution, decision, blocked, self._now()),
+            acted=acted,
+            found=was_live.rollout,
+            found_workload=workload(was_live.deployment) if was_live.deployment else None,
+        )
         await self._tell(resource, outcome)
         return _next_look(resolution, decision, blocked, outcome)
 

@@ -11,7 +11,8 @@ from controller.api import HistoryEntry, Hold, ModelDeploymentStatus, Quarantine
 from controller.conditions import Outcome, as_known_before, condition, conditions, is_of
 from controller.decision import Pause
 from controller.resources.service import url
-from controller.rollout import Cause, Failure, PinnedModel, Quarantined, newest_of, taken_back
+from controller.rollout import Cause, Failure, PinnedModel, Quarantined, Rollout, newest_of, taken_back
+from controller.workload import Workload
 
 
 def next_status(outcome: Outcome, before: ModelDeploymentStatus) -> ModelDeploymentStatus:
@@ -198,16 +199,25 @@ def quarantined(before: ModelDeploymentStatus) -> tuple[Quarantined, ...]:
 
 
 def _history(outcome: Outcome, before: ModelDeploymentStatus) -> list[HistoryEntry]:
-    """The live rollout goes on top when it is not there yet; the one below it has ended."""
-    live = outcome.live
-    history = list(before.history)
-    if live is None or outcome.workload is None or not outcome.workload.seen:  # not numbered yet; it soon is
-        return history
-    served = outcome.workload.complete and outcome.workload.ready > 0
+    """What was live when this pass began, and what is now, go on top when they are not there yet.
+
+    Both: a leader that comes late finds a rollout that nobody has written down, and may start another one at once.
+    """
+    history, found, live = list(before.history), outcome.found, outcome.live
+    replaced = found is not None and live is not None and found.number != live.number
+    for rollout, pods in ((found if replaced else None, outcome.found_workload), (live, outcome.workload)):
+        if rollout is not None and pods is not None and pods.seen:  # otherwise not numbered yet; it soon is
+            history = _with_rollout(history, rollout, pods, outcome)
+    return history
+
+
+def _with_rollout(history: list[HistoryEntry], live: Rollout, pods: Workload, outcome: Outcome) -> list[HistoryEntry]:
+    """The history with that rollout on top; the one below it has ended."""
+    served = pods.complete and pods.ready > 0
     if history and (history[0].revision, history[0].rollout) == (live.revision, live.number):
         return [history[0].model_copy(update={"served": served or history[0].served}), *history[1:]]
     if history and history[0].ended_at is None:
-        history[0] = history[0].model_copy(update={"ended_at": outcome.now})
+        history = [history[0].model_copy(update={"ended_at": outcome.now}), *history[1:]]
     put_back = taken_back(live, newest_of(live, outcome.remembered))
     numbers = [entry.rollout for entry in history]
     if put_back and history and (history[0].rollout, history[0].cause) != (live.number, Cause.ROLLED_BACK):

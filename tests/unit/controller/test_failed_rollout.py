@@ -219,6 +219,17 @@ class TestByTheVersion:
         await settled(world)
         assert (world.live_version, world.condition("Ready")) == ("2", ("True", "Serving"))
 
+    async def test_stays_in_the_history_when_the_next_leader_starts_another_rollout_at_once(self, world: World) -> None:
+        await broken(world)
+        await world.reconciler.reconcile(KEY)  # taken back; and then whoever leads is killed
+        world.cluster.forget_pods()
+        world.cluster.roll()
+        world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 3})
+        world.restart()
+        await world.settle()
+        causes = [(entry.version, entry.cause) for entry in world.status.history]
+        assert causes == [("3", "ModelChanged"), ("1", "RolledBack"), ("2", "ModelChanged"), ("1", "Created")]
+
     async def test_is_still_told_while_the_registry_is_away(self, world: World) -> None:
         await settled(await broken(world))
         world.registry.away = True
