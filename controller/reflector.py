@@ -89,7 +89,7 @@ class Reflector:
         """Bring the index to a list's state; the version to watch from."""
         was_absent, first = self._index.absent(self._kind), not self._index.complete(self._kind, self._namespace)
         names, version, changed = set[tuple[str, str]](), "", list[Object]()
-        async for page, version in self._cluster.pages(self._kind, self._namespace, self._selector):  # noqa: B007
+        async for page, version in self._cluster.pages(self._kind, self._namespace, self._selector):  # noqa: B007  the last version counts
             for body in page:
                 names.add((body["metadata"]["namespace"], body["metadata"]["name"]))
                 if self._index.put(self._kind, body):

@@ -7,7 +7,7 @@ import pytest
 
 from controller.api import RETRY_ANNOTATION
 from tests.unit.controller.factories import pod_settings, resource
-from tests.unit.controller.world import KEY, World, broken, deployed, undone
+from tests.unit.controller.world import KEY, World, broken, deployed, settled, undone
 
 
 def reasons(world: World) -> list[str]:
@@ -18,15 +18,6 @@ def told(world: World) -> str:
     ready = world.status.condition("Ready")
     assert ready is not None
     return ready.message
-
-
-async def settled(world: World) -> World:
-    """What failed is gone; the cluster brings up whatever is asked for now."""
-    await world.reconciler.reconcile(KEY)
-    world.cluster.forget_pods()
-    world.cluster.roll()
-    await world.settle()
-    return world
 
 
 class TestByTheVersion:

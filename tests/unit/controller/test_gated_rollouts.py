@@ -9,7 +9,7 @@ import pytest
 from controller.api import RETRY_ANNOTATION
 from tests.unit.controller.factories import catalogue, pod_settings, resource
 from tests.unit.controller.fake_registry import MLMODEL, model_files
-from tests.unit.controller.world import KEY, World, deployed
+from tests.unit.controller.world import KEY, World, deployed, image
 
 ONE_COLUMN = [{"name": "age", "type": "long", "required": True}]
 TWO_COLUMNS = [*ONE_COLUMN, {"name": "plan", "type": "string", "required": True}]
@@ -30,10 +30,6 @@ def message(world: World) -> str:
     found = world.status.condition("GatesPassed")
     assert found is not None
     return found.message
-
-
-def image(world: World) -> str:
-    return str(world.deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def judged_by(world: World) -> dict[str, Any] | None:

@@ -156,8 +156,8 @@ class TestSignature:
 
 
 class TestTagsAndMetrics:
-    TAGS = {"tags": [{"key": "validation_status", "value": "approved"}]}  # noqa: RUF012
-    METRICS = {"metrics": [{"name": "f1", "min": 0.8}, {"name": "loss", "min": 0, "max": 1}]}  # noqa: RUF012
+    TAGS = {"tags": [{"key": "validation_status", "value": "approved"}]}  # noqa: RUF012  never written to
+    METRICS = {"metrics": [{"name": "f1", "min": 0.8}, {"name": "loss", "min": 0, "max": 1}]}  # noqa: RUF012  never written to
 
     def test_a_missing_tag_is_refused_before_the_download_and_looked_at_again(self) -> None:
         for tags, told in (({}, "has no such tag"), ({"validation_status": "pending"}, "has 'pending'")):
@@ -211,7 +211,7 @@ class TestTrust:
 
 
 class TestWaivers:
-    WAIVER = {"version": 7, "gate": "Signature", "reason": "agreed with the clients"}  # noqa: RUF012
+    WAIVER = {"version": 7, "gate": "Signature", "reason": "agreed with the clients"}  # noqa: RUF012  never written to
 
     def test_what_is_waived_passes_for_all_to_see(self) -> None:
         told = notes(subject({"waivers": [self.WAIVER]}, serving=TestSignature.SERVING))

@@ -43,7 +43,7 @@ def test_an_older_state_never_replaces_a_newer_one_and_is_no_news() -> None:
     assert index.put("Service", child(12, spec={"port": 2}))  # the answer to our write
     assert not index.put("Service", child(9, spec={"port": 1}))  # an event that comes late; as text it would be the later one
     assert not index.put("Service", child(12, spec={"port": 2}))  # the event of our write
-    assert index.get("Service", "team", "fraud")["spec"] == {"port": 2}  # type: ignore[index]
+    assert index.get("Service", "team", "fraud")["spec"] == {"port": 2}  # type: ignore[index]  # None would fail the test
 
 
 def test_the_end_of_a_predecessor_does_not_take_its_successor_away() -> None:

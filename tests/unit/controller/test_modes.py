@@ -5,7 +5,7 @@ from datetime import timedelta
 from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings, resource
-from tests.unit.controller.world import KEY, World, deployed
+from tests.unit.controller.world import KEY, World, deployed, image, settled
 
 
 class TestManual:
@@ -236,10 +236,7 @@ class TestServerUpdate:
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
         assert world.condition("Available")[0] == "True"
 
@@ -255,10 +252,7 @@ class TestServerUpdate:
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         await world.reconciler.reconcile(other)
         container = world.cluster.objects["Deployment", *other]["spec"]["template"]["spec"]["containers"][0]
         assert container["image"] == "server:2"
@@ -270,10 +264,7 @@ class TestServerUpdate:
         await world.reconciler.reconcile(KEY)
         world.cluster.crash(code=69, message='{"reason": "StoreUnavailable", "message": "no route"}')
         world.cluster.roll(ready=False, deadline_exceeded=True)
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         assert image(world) == "server:1"
         assert await world.reconciler.reconcile(KEY) == 60
         world.now += timedelta(seconds=61)
@@ -286,10 +277,7 @@ class TestServerUpdate:
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(reason="OOMKilled", code=137)
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
         world.restart()
         await world.settle()
@@ -304,25 +292,15 @@ class TestServerUpdate:
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         assert (image(world), world.status.quarantined) == ("server:1", [])
         world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": 2})
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         assert (image(world), world.status.quarantined) == ("server:1", [])
         for version in (1, 2):
             world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": version})
             await world.settle()
             assert (world.live_version, world.condition("Ready")) == (str(version), ("True", "Serving"))
-
-
-def image(world: World) -> str:
-    return str(world.deployment["spec"]["template"]["spec"]["containers"][0]["image"])

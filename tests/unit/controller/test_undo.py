@@ -4,7 +4,7 @@ from controller.api import RECONCILE_ANNOTATION, RETRY_ANNOTATION
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings
 from tests.unit.controller.fake_registry import model_files
-from tests.unit.controller.world import KEY, World, deployed, undone
+from tests.unit.controller.world import KEY, World, deployed, settled, undone
 
 
 class TestUndo:
@@ -251,10 +251,7 @@ class TestUndo:
         await world.reconciler.reconcile(KEY)
         world.cluster.roll(ready=False)
         world.cluster.crash(reason="OOMKilled", code=137)
-        await world.reconciler.reconcile(KEY)
-        world.cluster.forget_pods()
-        world.cluster.roll()
-        await world.settle()
+        await settled(world)
         for each in world.cluster.replica_sets("fraud"):
             if each["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/rollout"] != "1":
                 del world.cluster.objects["ReplicaSet", "team", each["metadata"]["name"]]

@@ -63,7 +63,7 @@ async def peer(tmp_path: Path) -> AsyncIterator[str]:
 async def test_a_damaged_file_is_never_served_and_comes_again_from_a_peer(tmp_path: Path, peer: str, damage: object) -> None:
     digest, file = await pulled(Store(tmp_path / "store", 10**6))
     restarted = Store(tmp_path / "store", 10**6, [peer])
-    damage(restarted.file_path(file.sha256))  # type: ignore[operator]
+    damage(restarted.file_path(file.sha256))  # type: ignore[operator]  # None would fail the test
     server, address = await listening(restarted)
     async with aiohttp.ClientSession(address) as session:
         async with session.get(f"/v1/manifests/{digest}") as response:
@@ -78,7 +78,7 @@ async def test_a_damaged_file_is_never_served_and_comes_again_from_a_peer(tmp_pa
 async def test_without_a_peer_it_is_missed_and_the_registry_has_it(tmp_path: Path, damage: object) -> None:
     store = Store(tmp_path / "store", 10**6)
     digest, file = await pulled(store)
-    damage(store.file_path(file.sha256))  # type: ignore[operator]
+    damage(store.file_path(file.sha256))  # type: ignore[operator]  # None would fail the test
     server, address = await listening(store)
     async with aiohttp.ClientSession(address) as session:
         async with session.get(f"/v1/files/sha256:{file.sha256}") as response:

@@ -100,3 +100,17 @@ async def undone(world: World) -> World:
     world.cluster.roll()
     await world.settle()
     return world
+
+
+async def settled(world: World) -> World:
+    """What failed is gone; the cluster brings up whatever is asked for now."""
+    await world.reconciler.reconcile(KEY)
+    world.cluster.forget_pods()
+    world.cluster.roll()
+    await world.settle()
+    return world
+
+
+def image(world: World) -> str:
+    """The server image of the live template."""
+    return str(world.deployment["spec"]["template"]["spec"]["containers"][0]["image"])
