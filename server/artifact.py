@@ -4,20 +4,23 @@ Nothing in here executes anything that a model brings along: YAML and JSON are p
 named. Training imports this module, and nothing else of this room, to write with the same types what is read here.
 """
 
+import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_args
 
-import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server import table
 from server.errors import ExampleFailed, FlavorUnsupported, LoadFailed, PathEscapes
 from server.table import Column, ColumnType, Row, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METADATA_KEY = "mlserving"
 """Where, in MLmodel's metadata, what this project adds to MLflow's format lives."""
@@ -102,12 +105,16 @@ class Artifact:
     record: Record
 
     @property
-    def example_frame(self) -> pd.DataFrame | None:
+    def example_frame(self) -> "pd.DataFrame | None":
         """The recorded rows as the trained pipeline gets them."""
+        import pandas as pd  # takes longer than all else here, and a compiled model needs none
+
+        from server import frame
+
         if self.example is None:
             return None
         if isinstance(self.inputs, Columns):
-            return table.frame(self.inputs.columns, self.example)
+            return frame.frame(self.inputs.columns, self.example)
         return pd.DataFrame(table.array(self.example))
 
 
@@ -139,6 +146,14 @@ def read(directory: Path) -> Artifact:
         example=_example(directory, mlmodel, inputs),
         record=_record(mlmodel),
     )
+
+
+def versions(artifact: Artifact) -> str:
+    """A sentence where the model was saved by another scikit-learn than that of this server; else nothing."""
+    installed = importlib.metadata.version("scikit-learn")
+    if artifact.sklearn_version == installed:
+        return ""
+    return f" It was saved with scikit-learn {artifact.sklearn_version}, and this server has {installed}."
 
 
 def _mlmodel(directory: Path) -> Mapping[str, Any]:

@@ -87,7 +87,7 @@ def openapi(routes: Sequence[BaseRoute], version: ModelVersion, serving: Serving
     )
     schema: dict[str, Any] = {"type": "object"}
     if serving is not None:
-        schema = request_schema(serving.model.inputs, serving.artifact)
+        schema = request_schema(serving.engine.inputs, serving.artifact)
     operation = described["paths"]["/predict"]["post"]
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return described

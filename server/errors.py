@@ -34,6 +34,9 @@ HTTP knows nothing of the first half, and the status codes of the second half st
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MAX_TEXT = 300
+"""How much of a foreign exception's text is repeated: it may come from the model, and goes into a condition."""
+
 
 class ServerError(Exception):
     """The root of everything that this room raises on purpose. Its text is a sentence for a person."""
@@ -170,3 +173,9 @@ class Overloaded(Refused):
 
 class PredictionTooSlow(Refused):
     """The model did not answer within the time that a request may take."""
+
+
+def text_of(error: BaseException) -> str:
+    """An exception of a model in one bounded line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:MAX_TEXT]}{'…' if len(text) > MAX_TEXT else ''}"

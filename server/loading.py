@@ -10,7 +10,7 @@ from server import artifact, manifest, model
 from server.artifact import Artifact
 from server.errors import DigestMismatch, LatencyTooHigh, LoadFailed, LoadTooSlow
 from server.metrics import Metrics
-from server.pod import ENGINE, Serving
+from server.pod import Serving
 from server.predictor import Predictor
 from server.replay import replay
 from server.settings import Gates, Settings
@@ -50,13 +50,13 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
     metrics.warm_up_p95_seconds.set(p95)
     if settings.gates is not None and datetime.now(UTC) < settings.gates.until:
         _judge(settings.gates, seconds, p95)
-    metrics.info.labels(settings.model.name, settings.model.version, settings.model.digest, ENGINE, proof).set(1)
+    metrics.info.labels(settings.model.name, settings.model.version, settings.model.digest, loaded.name, proof).set(1)
     log.info(
         "model ready", extra={"verified": proof, "seconds": round(seconds, 3), "p95_ms": round(p95 * 1000, 3), "digest": found}
     )
     return Serving(
         artifact=about,
-        model=loaded,
+        engine=loaded,
         validator=validator(loaded.inputs, about.record.bounds, reject_unseen=settings.out_of_range == "Reject"),
         predictor=predictor,
         verified=proof,

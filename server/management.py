@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from server.pod import ENGINE, Pod
+from server.pod import Pod
 from server.stamp import Stamp
 
 
@@ -24,7 +24,7 @@ def create_management(pod: Pod) -> ASGIApp:
             "ready": ready,
             "reason": pod.phase,
             "verified": pod.serving.verified if pod.serving else None,
-            "engine": ENGINE,
+            "engine": pod.serving.engine.name if pod.serving else None,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
         }
         return JSONResponse(content, 200 if ready else 503)

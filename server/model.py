@@ -1,23 +1,19 @@
 """The estimator: loaded, made single-threaded, and asked. The only file that executes what a model brings along."""
 
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import sklearn
 
-from server import table, trust
-from server.artifact import Answer, Artifact, Columns, Inputs, Label, Vector
-from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault, PickleDenied, TypesUntrusted
+from server import frame, table, trust
+from server.artifact import Artifact, Columns, Inputs, Label, Vector, versions
+from server.engine import Predicted
+from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault, PickleDenied, TypesUntrusted, text_of
 from server.settings import Trust
-from server.table import Row
-
-MAX_TEXT = 300
-"""How much of an exception's text is repeated: it comes from the model, and goes into a condition."""
+from server.table import Rows
 
 PREDICTS_THE_MOST_PROBABLE = frozenset(
     f"sklearn.{module}.{name}"
@@ -34,17 +30,12 @@ All others are asked twice, since some (support vectors, tuned thresholds) disag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Predicted:
-    """What the estimator says about some rows, as JSON values."""
-
-    predictions: list[Label | list[Label]]
-    probabilities: list[list[float]] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """An estimator with all that is decided once about how to ask it."""
+    """The engine that is scikit-learn itself: an estimator with all that is decided once about how to ask it."""
 
+    name: ClassVar[str] = "sklearn"
+    fast: ClassVar[bool] = False
+    """scikit-learn takes a tenth of a millisecond for the simplest of models."""
     estimator: Any
     inputs: Inputs
     """As in the artifact, but a vector's width is known if anybody knows it."""
@@ -56,7 +47,7 @@ class Model:
     by_probability: bool
     """Whether the most probable class is the prediction."""
 
-    def predict(self, rows: Sequence[Row]) -> Predicted:
+    def predict(self, rows: Rows) -> Predicted:
         """The answers to these rows, in their order."""
         data = self._data(rows)
         with np.errstate(all="ignore"):
@@ -68,23 +59,17 @@ class Model:
             best = [self.classes[index] for index in probabilities.argmax(axis=1).tolist()]
             return Predicted(predictions=best, probabilities=probabilities.tolist())
 
-    def answer(self, rows: Sequence[Row]) -> Answer:
-        """The same in the form in which an answer is recorded."""
-        predicted = self.predict(rows)
-        classes = self.classes if self.has_probabilities else None
-        return Answer(predictions=predicted.predictions, probabilities=predicted.probabilities, classes=classes)
-
     def _predictions(self, data: object) -> list[Label | list[Label]]:
         return [
             [_label(one) for one in value] if isinstance(value, list) else _label(value)
             for value in np.asarray(self.estimator.predict(data)).tolist()
         ]
 
-    def _data(self, rows: Sequence[Row]) -> pd.DataFrame | npt.NDArray[np.float64]:
+    def _data(self, rows: Rows) -> pd.DataFrame | npt.NDArray[np.float64]:
         if self.names is None:
             return table.array(rows)
         if isinstance(self.inputs, Columns):
-            return table.frame(self.inputs.columns, rows)
+            return frame.frame(self.inputs.columns, rows)
         return pd.DataFrame(table.array(rows), columns=list(self.names), copy=False)
 
 
@@ -107,19 +92,6 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
         has_probabilities=labels is not None and hasattr(estimator, "predict_proba"),
         by_probability=f"{last.__module__}.{last.__name__}" in PREDICTS_THE_MOST_PROBABLE,
     )
-
-
-def text_of(error: BaseException) -> str:
-    """An exception of a model in one bounded line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:MAX_TEXT]}{'…' if len(text) > MAX_TEXT else ''}"
-
-
-def versions(artifact: Artifact) -> str:
-    """A sentence where the model was saved by another scikit-learn than this one; else nothing."""
-    if artifact.sklearn_version == sklearn.__version__:
-        return ""
-    return f" It was saved with scikit-learn {artifact.sklearn_version}, and this server has {sklearn.__version__}."
 
 
 def _estimator(artifact: Artifact, trusted: Trust) -> Any:

@@ -1,20 +1,15 @@
 """What a pod is doing now, and with what: the one value that the routes, the probes and the signal handler share."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from server.artifact import Artifact
+from server.engine import Engine
 from server.metrics import Metrics
 from server.predictor import Predictor
+from server.replay import Proof
 from server.settings import Settings
 from server.validation import Validator
-
-if TYPE_CHECKING:  # scikit-learn is imported while the pod already answers its probes
-    from server.model import Model
-    from server.replay import Proof
-
-ENGINE = "sklearn"
-"""What computes predictions."""
 
 Phase: TypeAlias = Literal["Loading", "Ready", "Draining"]
 
@@ -24,10 +19,10 @@ class Serving:
     """A model that has proved itself, and all that answering needs."""
 
     artifact: Artifact
-    model: "Model"
+    engine: Engine
     validator: Validator
     predictor: Predictor
-    verified: "Proof"
+    verified: Proof
 
 
 class Pod:

@@ -6,18 +6,14 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import threadpoolctl
 
 from server.artifact import Label
+from server.engine import Engine, Predicted
 from server.errors import Overloaded, PredictionTooSlow, Unanswerable
 from server.metrics import Metrics, PredictionClasses, label_text
 from server.table import Row
-
-if TYPE_CHECKING:  # the model comes from outside, and with it scikit-learn
-    from server.model import Model, Predicted
-
 
 FEWEST = 20
 """So many a warm-up makes however long they take: of fewer, the slowest says nothing."""
@@ -38,16 +34,16 @@ class Prediction:
 class Predictor:
     """The model behind a bounded line."""
 
-    def __init__(self, model: "Model", metrics: Metrics, version: str, *, threads: int, max_waiting: int, timeout: float) -> None:
-        self._model = model
+    def __init__(self, engine: Engine, metrics: Metrics, version: str, *, threads: int, max_waiting: int, timeout: float) -> None:
+        self._engine = engine
         self._metrics = metrics
         self._version = version
         self._timeout = timeout
         self._places = threading.BoundedSemaphore(threads + max_waiting)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict", initializer=_one_thread_each)
-        self._texts = [label_text(label) for label in model.classes or ()]
-        self._classes = PredictionClasses(model.classes)
+        self._texts = [label_text(label) for label in engine.classes or ()]
+        self._classes = PredictionClasses(engine.classes)
 
     def start(self) -> None:
         """Start every thread now, so that no request waits for it: each stays here until all are."""
@@ -62,7 +58,7 @@ class Predictor:
             took: list[float] = []
             while len(took) < times and (len(took) < FEWEST or sum(took) < seconds):
                 started = time.perf_counter()
-                self._model.predict((row,))
+                self._engine.predict((row,))
                 took.append(time.perf_counter() - started)
             return took
 
@@ -72,7 +68,7 @@ class Predictor:
         """The answer to one row of a request that was complete at `started` (on `time.perf_counter`)."""
         if not self._places.acquire(blocking=False):
             raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
-        job = self._pool.submit(self._model.predict, (row,))
+        job = self._pool.submit(self._engine.predict, (row,))
         job.add_done_callback(self._leave)
         with self._metrics.waiting.track_inprogress():
             try:
@@ -91,10 +87,10 @@ class Predictor:
         """Let go of the threads; what they are at is finished first."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, _: "Future[Predicted]") -> None:
+    def _leave(self, _: Future[Predicted]) -> None:
         self._places.release()
 
-    def _prediction(self, predicted: "Predicted", started: float) -> Prediction:
+    def _prediction(self, predicted: Predicted, started: float) -> Prediction:
         label, row = predicted.predictions[0], predicted.probabilities[0] if predicted.probabilities else []
         if not all(map(math.isfinite, row)) or any(isinstance(x, float) and not math.isfinite(x) for x in _flat(label)):
             raise Unanswerable("The model's answer to these values is not a number.")

@@ -3,9 +3,10 @@
 import math
 from typing import Literal, TypeAlias
 
-from server.artifact import Answer, Artifact, Label
-from server.errors import ExampleFailed, ExampleMismatch
-from server.model import Model, text_of, versions
+from server import engine
+from server.artifact import Answer, Artifact, Label, versions
+from server.engine import Engine
+from server.errors import ExampleFailed, ExampleMismatch, text_of
 
 Proof: TypeAlias = Literal["Answered", "Executed", "Loaded"]
 """What was shown: it answered as recorded; it ran, with nothing to compare; it only loaded."""
@@ -17,7 +18,7 @@ NEGLIGIBLE = 1e-12
 """Below this a difference is rounding, also where everything recorded is zero."""
 
 
-def replay(model: Model, artifact: Artifact) -> Proof:
+def replay(model: Engine, artifact: Artifact) -> Proof:
     """Answer the recorded example and compare. Raises where that goes wrong, so that no such pod becomes ready."""
     rows, recorded = artifact.example, artifact.record.example
     if rows is None:
@@ -25,7 +26,7 @@ def replay(model: Model, artifact: Artifact) -> Proof:
             raise ExampleFailed("The model has a recorded answer and no input example. Register it again.")
         return "Loaded"
     try:
-        answer = model.answer(rows)
+        answer = engine.answer(model, rows)
         model.predict(rows[:1])  # the shape of every request: what is imported or compiled lazily is so now
     except (Exception, SystemExit) as e:
         raise ExampleFailed(

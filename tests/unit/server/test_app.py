@@ -179,7 +179,7 @@ def test_what_nobody_expected_has_no_internals(
         raise RuntimeError("secret internals")
 
     assert pod.serving is not None
-    monkeypatch.setattr(type(pod.serving.model), "predict", lambda *_: fail(0))
+    monkeypatch.setattr(type(pod.serving.engine), "predict", lambda *_: fail(0))
     answer = client.post("/predict", json={"mean radius": 14}, headers={"x-request-id": "abc-2"})
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "Internal")
     assert "secret" not in answer.text and answer.headers["x-request-id"] == "abc-2"
@@ -224,14 +224,14 @@ def test_more_than_can_be_answered_soon_is_told_so_at_once(serve: Served, monkey
     client, pod = serve("regressor", threads=1, maxWaiting=1)
     assert pod.serving is not None
     entered, leave = threading.Semaphore(0), threading.Event()
-    predict = pod.serving.model.predict
+    predict = pod.serving.engine.predict
 
     def slow(_: object, rows: Any) -> Any:
         entered.release()
         leave.wait(10)
         return predict(rows)
 
-    monkeypatch.setattr(type(pod.serving.model), "predict", slow)
+    monkeypatch.setattr(type(pod.serving.engine), "predict", slow)
     with ThreadPoolExecutor(2) as clients:
         waiting = [clients.submit(client.post, "/predict", json={"mean radius": 14}) for _ in range(2)]
         assert entered.acquire(timeout=10)
@@ -249,7 +249,7 @@ def test_a_model_that_takes_too_long_is_not_waited_for(serve: Served, monkeypatc
     client, pod = serve("regressor", requestTimeoutSeconds=0.05)
     assert pod.serving is not None
     leave = threading.Event()
-    monkeypatch.setattr(type(pod.serving.model), "predict", lambda *_: leave.wait(10))
+    monkeypatch.setattr(type(pod.serving.engine), "predict", lambda *_: leave.wait(10))
     answer = client.post("/predict", json={"mean radius": 14})
     leave.set()
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "PredictionTooSlow")

@@ -36,7 +36,7 @@ class TestTrust:
     def test_a_refusal_shows_what_to_allow_and_that_is_enough(self, model: Model) -> None:
         with pytest.raises(TypesUntrusted, match=rf"spec.trust.skopsTypes: \[{', '.join(TYPES)}\]"):
             load(model("neighbors"))
-        assert load(model("neighbors"), trust={"skopsTypes": TYPES}).model is not None
+        assert load(model("neighbors"), trust={"skopsTypes": TYPES}).engine is not None
 
     def test_one_of_two_types_is_not_enough(self, model: Model) -> None:
         with pytest.raises(TypesUntrusted, match=rf"\[{TYPES[1]}\]"):

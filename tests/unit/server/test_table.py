@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from server import frame as frames
 from server import table
 from server.table import Column, ColumnType, Value
 
@@ -24,20 +26,26 @@ def test_a_column_keeps_its_dtype_and_makes_place_for_missing_values(
     kind: ColumnType, value: Value, dtype: str, with_missing: str
 ) -> None:
     columns = (Column(name="x", type=kind, required=False), Column(name="other", type="string"))
-    whole = table.frame(columns, [[value, "a"]])
+    whole = frames.frame(columns, [[value, "a"]])
     assert (str(whole["x"].dtype), whole["x"][0]) == (dtype, value)
-    partial = table.frame(columns, [[value, "a"], [None, "b"]])
+    partial = frames.frame(columns, [[value, "a"], [None, "b"]])
     assert str(partial["x"].dtype) == with_missing and partial["x"].isna().to_list() == [False, True]
 
 
 def test_a_frame_of_numbers_has_its_columns_in_order() -> None:
     columns = [Column(name=name, type="double") for name in ("b", "a")]
-    frame = table.frame(columns, [[1.0, None], [2.0, 3.0]])
+    frame = frames.frame(columns, [[1.0, None], [2.0, 3.0]])
     assert list(frame.columns) == ["b", "a"] and frame["b"].to_list() == [1.0, 2.0] and math.isnan(frame["a"][0])
 
 
+def test_an_array_of_numbers_is_the_frame_of_its_rows() -> None:
+    columns = [Column(name=name, type=kind) for name, kind in {"a": "long", "b": "float", "c": "integer"}.items()]  # type: ignore[arg-type]
+    rows: list[list[Value]] = [[1, 0.5, None], [2, None, 3]]
+    pd.testing.assert_frame_equal(frames.frame(columns, table.array(rows)), frames.frame(columns, rows))
+
+
 def test_no_rows_are_a_frame_too() -> None:
-    assert list(table.frame([Column(name="a", type="string")], []).columns) == ["a"]
+    assert list(frames.frame([Column(name="a", type="string")], []).columns) == ["a"]
 
 
 def test_an_array_has_nan_for_what_is_missing() -> None:
