@@ -17,7 +17,8 @@ from controller.api import ModelReference, RolloutSettings
 from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.conditions import Outcome
-from controller.decision import Decision, Kind, Observed, Pause, decide
+from controller.decide import decide
+from controller.decision import Decision, Kind, Observed, Pause
 from controller.deployer import Deployer
 from controller.errors import ReconcileError, Stalling, Waiting
 from controller.observation import Live, observe, progress

@@ -16,6 +16,10 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 
+MONITORS = "servicemonitors.monitoring.coreos.com"
+MONITORS_DEFINITION = Path(__file__).parent / "servicemonitor-crd.yaml"
+"""Stands in for the Prometheus Operator's, which may come later than everything else: that is what is tried with it."""
+
 
 class CommandFailedError(Exception):
     """A command ended with another exit code than 0."""

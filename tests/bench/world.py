@@ -15,7 +15,7 @@ from tests.clusters import binaries
 from tests.clusters.local.cluster import Local
 from tests.clusters.progress import step, wait_for
 from tests.clusters.settings import Settings
-from tests.kubernetes import Kubernetes
+from tests.kubernetes import MONITORS_DEFINITION, Kubernetes
 
 NODES = 50
 PODS_A_NODE = 110
@@ -27,7 +27,6 @@ NEEDLESS = ("kube-proxy", "coredns")
 """Nothing is sent to a Service here, and rewriting the rules of a thousand Services costs more than making them."""
 
 CRD = Path(__file__).parents[2] / "charts" / "modeldeployment-operator" / "files" / "crd.yaml"
-SERVICE_MONITOR_CRD = Path(__file__).parent / "servicemonitor-crd.yaml"
 STAGES = Path(__file__).parent / "kwok-stages.yaml"
 REAL_NODE = "local"
 
@@ -43,7 +42,7 @@ def scaled_cluster(settings: Settings) -> Iterator[Path]:
     try:
         with step("fake nodes, and the cluster's controllers without their limits"):
             kubernetes.kubectl("cordon", REAL_NODE)
-            for definition in (CRD, SERVICE_MONITOR_CRD):
+            for definition in (CRD, MONITORS_DEFINITION):
                 kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(definition))
             for component in (*LIMITED, *NEEDLESS):
                 cluster.stop_component(component)

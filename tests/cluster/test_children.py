@@ -16,7 +16,7 @@ from controller.cluster import Cluster, Conflict
 from controller.errors import Stalling
 from controller.index import Index
 from controller.resources.identity import Owner, metadata, selector
-from tests.kubernetes import CommandFailedError, Kubernetes
+from tests.kubernetes import MONITORS, MONITORS_DEFINITION, CommandFailedError, Kubernetes
 from tests.unit.controller.factories import settings
 
 NAMESPACE = "children-under-test"
@@ -25,7 +25,6 @@ MODEL = {"name": "fraud", "version": 3}
 KINDS = ("service", "hpa", "pdb", "networkpolicy", "servicemonitors")
 OWN_DEFINITION = Path(__file__).parents[2] / "charts" / "modeldeployment-operator" / "files" / "crd.yaml"
 OWN_NAME = "modeldeployments.mlserving.dev"
-MONITORS = "servicemonitors.monitoring.coreos.com"
 
 # Everything that the spec can say of its children, so that the API server has a word on each field.
 FULL: dict[str, Any] = {
@@ -48,31 +47,6 @@ FULL: dict[str, Any] = {
     "disruptionBudget": {"enabled": True},
 }
 SPECS: list[dict[str, Any]] = [{}, {"autoscaling": {"maxReplicas": 3}}, FULL]
-
-# A stand-in with the group and the kind of the Prometheus Operator's definition.
-DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": MONITORS},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {
-            "kind": "ServiceMonitor",
-            "listKind": "ServiceMonitorList",
-            "plural": "servicemonitors",
-            "singular": "servicemonitor",
-        },
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}
 
 
 class Team:
@@ -110,7 +84,7 @@ def definitions(cluster: Kubernetes) -> Iterator[None]:
     before = cluster.kubectl("get", "crd", "-o", "name")
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(OWN_DEFINITION))
     if MONITORS not in before:
-        cluster.apply(json.dumps(DEFINITION))
+        cluster.apply(MONITORS_DEFINITION.read_text())
     names = (OWN_NAME, MONITORS)
     for name in names:
         cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")

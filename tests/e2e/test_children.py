@@ -8,39 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.team import NAME, Team
-from tests.kubernetes import CommandFailedError, Object, until
+from tests.kubernetes import MONITORS, MONITORS_DEFINITION, CommandFailedError, Object, until
 
 pytestmark = pytest.mark.timeout(900)
 
 SCALED = {"minReplicas": 1, "maxReplicas": 4}
-
-# A stand-in with the group, the kind and the fields of the Prometheus Operator's definition: what is tried here is that it
-# comes later.
-MONITORS = "servicemonitors.monitoring.coreos.com"
-OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-DEFINITION: Object = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": MONITORS},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {
-            "kind": "ServiceMonitor",
-            "listKind": "ServiceMonitorList",
-            "plural": "servicemonitors",
-            "singular": "servicemonitor",
-        },
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "required": ["spec"], "properties": {"spec": OPEN}}},
-            }
-        ],
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +109,7 @@ def test_a_child_of_somebody_else_is_not_touched_and_the_others_are_made(team: T
 def test_service_monitors_come_when_their_definition_does(team: Team, good: str) -> None:
     if MONITORS in team.cluster.kubectl("get", "crd", "-o", "name"):
         team.cluster.kubectl("delete", "crd", MONITORS)
-    team.cluster.apply(json.dumps(DEFINITION))
+    team.cluster.apply(MONITORS_DEFINITION.read_text())
     try:
         until("the ServiceMonitor", lambda: uid(team, "servicemonitors"), 180)
         team.patch({"monitoring": {"serviceMonitor": {"enabled": False}}})

@@ -114,3 +114,10 @@ async def settled(world: World) -> World:
 def image(world: World) -> str:
     """The server image of the live template."""
     return str(world.deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def told(world: World) -> str:
+    """The message of Ready."""
+    ready = world.status.condition("Ready")
+    assert ready is not None
+    return ready.message

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from controller.decision import Decision, Kind, Observed, decide
+from controller.decide import decide
+from controller.decision import Decision, Kind, Observed
 from controller.rollout import Cause, Failure, Mode, OnFailure, PinnedModel, Policy, Progress, Quarantined, Word
 from tests.unit.controller.factories import CHAMPION, NOW, model, observed, rollout
 
