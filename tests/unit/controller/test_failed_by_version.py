@@ -1,4 +1,4 @@
-"""A version that fails, told to an API server in memory: taken back at the first sign, quarantined, tried again when asked for."""
+"""A version that fails, told to an API server in memory: taken back at the first sign, quarantined, tried again on request."""
 
 from datetime import timedelta
 
