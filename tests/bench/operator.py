@@ -18,7 +18,7 @@ from tests.bench.world import answers, free_port, running
 from tests.clusters.progress import wait_for
 
 NAMESPACE = "bench-system"
-READING = ("GET",)
+READING = ("GET", "WATCH")
 ELECTION = "leases"
 """Renewed by the leader every few seconds; no write on behalf of a resource."""
 
@@ -116,7 +116,7 @@ class Calls:
     """What the operator has counted since its start."""
 
     by_verb: dict[tuple[str, str], int]
-    """Requests to the API server by verb and resource, without those of the election; watches are kopf's and not counted."""
+    """Requests to the API server by verb and resource, without those of the election, nor watches."""
 
     registry: int
     reconciles: int

@@ -3,17 +3,19 @@
 The journey in `tests/e2e` runs the same story against the real ones.
 """
 
-import copy
 import itertools
+import pickle
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from controller.api import KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from controller.cluster import AlreadyExists, ApiError, Conflict
 from controller.index import trimmed
 from controller.ports import Object
 from controller.resources.rollouts import REVISION, REVISIONS
+
+T = TypeVar("T")
 
 Objects = list[Object]  # `list` is a verb of the client below
 HASH_LABEL = "pod-template-hash"
@@ -36,13 +38,13 @@ class FakeCluster:
     # --- what the controller calls ------------------------------------------------------------------------------------
     async def get(self, kind: str, namespace: str, name: str) -> Object | None:
         self.reads.append(("get", kind))
-        return copy.deepcopy(self.objects.get((kind, namespace, name)))
+        return copied(self.objects.get((kind, namespace, name)))
 
     async def list(self, kind: str, namespace: str = "", selector: str = "") -> Objects:
         self.reads.append(("list", kind))
         wanted = dict(part.split("=", 1) for part in selector.split(",") if part)
         return [
-            copy.deepcopy(body)
+            copied(body)
             for (its_kind, its_namespace, _), body in self.objects.items()
             if its_kind == kind
             and namespace in ("", its_namespace)
@@ -67,7 +69,7 @@ class FakeCluster:
         if live["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
             raise Conflict(409, "Conflict", "somebody wrote first")
         self.writes.append(("status", kind, body["metadata"]["name"]))
-        live["status"] = copy.deepcopy(body["status"])
+        live["status"] = copied(body["status"])
         return self._stamp(live)
 
     async def patch(self, kind: str, live: Object, operations: Sequence[Object]) -> Object:
@@ -76,7 +78,7 @@ class FakeCluster:
             raise ConnectionError("the API server is gone")
         current = self._unchanged(kind, live)
         self.writes.append(("patch", kind, live["metadata"]["name"]))
-        before = copy.deepcopy(current["spec"])
+        before = copied(current["spec"])
         for operation in operations:
             path = operation["path"].removeprefix("/").split("/")
             *parents, last = (part.replace("~1", "/").replace("~0", "~") for part in path)
@@ -86,7 +88,7 @@ class FakeCluster:
             if operation["op"] == "remove":
                 del node[last]
             else:
-                node[last] = copy.deepcopy(operation["value"])
+                node[last] = copied(operation["value"])
         return self._stamp(current, generation=current["spec"] != before)
 
     async def scale(self, kind: str, namespace: str, name: str, replicas: int) -> None:
@@ -112,7 +114,7 @@ class FakeCluster:
         key = (kind, metadata["namespace"], metadata["name"])
         if key in self.objects:
             raise AlreadyExists(409, "AlreadyExists", f"{kind} {metadata['name']} is there already")
-        made = copy.deepcopy(body)
+        made = copied(body)
         number = next(self._numbers)
         made["metadata"].setdefault("uid", f"uid-{number}")
         made["metadata"].setdefault("creationTimestamp", (FIRST_SECOND + timedelta(seconds=number)).isoformat())
@@ -139,7 +141,7 @@ class FakeCluster:
         """A pod of the live template whose server is in that state, and not ready."""
         template = self.objects["Deployment", "team", name]["spec"]["template"]
         container = {"name": "server", "state": state, **more}
-        metadata = copy.deepcopy(template["metadata"]) | {"name": f"{name}-{next(self._numbers)}", "namespace": "team"}
+        metadata = copied(template["metadata"]) | {"name": f"{name}-{next(self._numbers)}", "namespace": "team"}
         self.put("Pod", {"metadata": metadata, "status": {"containerStatuses": [container]}})
 
     def forget_pods(self) -> None:
@@ -156,7 +158,7 @@ class FakeCluster:
             annotations[REVISION] = str(1 + max((int(each["metadata"]["annotations"][REVISION]) for each in owned), default=0))
         if current is None:
             number = next(self._numbers)
-            template = copy.deepcopy(live["spec"]["template"])
+            template = copied(live["spec"]["template"])
             template["metadata"]["labels"][HASH_LABEL] = f"hash{number}"
             owner = {"kind": "Deployment", "name": name, "uid": live["metadata"]["uid"], "controller": True}
             current = self.put(
@@ -232,11 +234,11 @@ class FakeCluster:
         metadata = body["metadata"]
         metadata["resourceVersion"] = str(next(self._numbers))
         metadata["generation"] = metadata.get("generation", 0) + generation
-        return copy.deepcopy(body)
+        return copied(body)
 
 
 def _template(replica_set: Object) -> Object:
-    template: Object = copy.deepcopy(replica_set["spec"]["template"])
+    template: Object = copied(replica_set["spec"]["template"])
     del template["metadata"]["labels"][HASH_LABEL]
     return template
 
@@ -261,7 +263,7 @@ class Watches:
 
     def _ours(self, kind: str, namespace: str) -> Objects:
         return [
-            copy.deepcopy(trimmed(kind, body))
+            copied(trimmed(kind, body))
             for (its_kind, its_namespace, _), body in self._cluster.objects.items()
             if (its_kind, its_namespace) == (kind, namespace) and (kind == KIND or _labeled(body))
         ]
@@ -270,3 +272,9 @@ class Watches:
 def _labeled(body: Object) -> bool:
     labels = body["metadata"].get("labels") or {}
     return NAME_LABEL in labels and labels.get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
+def copied(value: T) -> T:
+    """A copy that shares nothing: several times as fast as `copy.deepcopy`, and the tests make a hundred thousand."""
+    twin: T = pickle.loads(pickle.dumps(value))
+    return twin
