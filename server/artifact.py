@@ -5,9 +5,7 @@ named. Training imports this module, and nothing else of this room, to write wit
 """
 
 import importlib.metadata
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_args
@@ -15,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server import table
-from server.errors import ExampleFailed, FlavorUnsupported, LoadFailed, PathEscapes
-from server.table import Column, ColumnType, Row, Value
+from server import example, signature, table
+from server.errors import FlavorUnsupported, LoadFailed, PathEscapes
+from server.signature import Columns, Inputs
+from server.table import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +24,11 @@ if TYPE_CHECKING:
 METADATA_KEY = "mlserving"
 """Where, in MLmodel's metadata, what this project adds to MLflow's format lives."""
 
-Serialization: TypeAlias = Literal["pickle", "cloudpickle", "skops"]
+FLAVOR = "sklearn"
+Serialization: TypeAlias = Literal["skops", "cloudpickle", "pickle"]
+SERIALIZATIONS = get_args(Serialization)
+PredictFunction: TypeAlias = Literal["predict", "predict_proba"]
+"""What MLflow's own scoring calls; `pyfunc_predict_fn` of its log_model."""
 Label: TypeAlias = bool | int | float | str
 Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 Range: TypeAlias = tuple[Finite | None, Finite | None]
@@ -75,23 +78,6 @@ class Record(Recorded):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """A signature with names: a row is a JSON object."""
-
-    columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vector:
-    """No names, only positions: a row is an array of numbers. `width` is None where only the estimator knows it."""
-
-    width: int | None
-
-
-Inputs: TypeAlias = Columns | Vector
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """What can be known about a model without executing it."""
 
@@ -100,9 +86,17 @@ class Artifact:
     serialization: Serialization
     sklearn_version: str
     inputs: Inputs
+    predict_function: PredictFunction
     example: tuple[Row, ...] | None
     """The rows of the recorded input example, in the order of the columns; None where there is none."""
     record: Record
+
+    @property
+    def signature(self) -> Literal["Columns", "Arrays", "NoSignature"]:
+        """What MLflow recorded of the inputs: columns with names, arrays, or nothing."""
+        if isinstance(self.inputs, Columns):
+            return "Columns"
+        return "Arrays" if self.inputs.numbers else "NoSignature"
 
     @property
     def example_frame(self) -> "pd.DataFrame | None":
@@ -122,27 +116,29 @@ def read(directory: Path) -> Artifact:
     """Everything that a model directory says about itself. Raises what makes it impossible to serve."""
     mlmodel = _mlmodel(directory)
     flavors = _mapping(mlmodel.get("flavors"), "flavors")
-    if "sklearn" not in flavors:
+    if FLAVOR not in flavors:
         found = ", ".join(sorted(str(name) for name in flavors)) or "none"
-        raise FlavorUnsupported(f"The model has no scikit-learn flavor (found: {found}). Log it with mlflow.sklearn.log_model.")
-    flavor = _mapping(flavors["sklearn"], "flavors.sklearn")
+        raise FlavorUnsupported(
+            f"The model has the flavors {found}. Supported is {FLAVOR}, serialized as {_or(SERIALIZATIONS)}: "
+            "log it with mlflow.sklearn.log_model."
+        )
+    flavor = _mapping(flavors[FLAVOR], f"flavors.{FLAVOR}")
     if flavor.get("code"):
         raise FlavorUnsupported(
             "The model brings code of its own along (code_paths), which this server does not execute. "
             "Use scikit-learn's own classes, or a package that is in the server image."
         )
     serialization = flavor.get("serialization_format", "pickle")
-    if serialization not in get_args(Serialization):
-        raise FlavorUnsupported(
-            f"The model is serialized as {serialization!r}. Supported are {', '.join(get_args(Serialization))}."
-        )
-    inputs = _inputs(mlmodel)
+    if serialization not in SERIALIZATIONS:
+        raise FlavorUnsupported(f"The model is serialized as {serialization!r}. Supported is {_or(SERIALIZATIONS)}.")
+    inputs = signature.read(mlmodel.get("signature"))
     return Artifact(
         directory=directory,
         estimator=_inside(directory, flavor.get("pickled_model", "model.pkl")),
         serialization=serialization,
         sklearn_version=str(flavor.get("sklearn_version", "unknown")),
         inputs=inputs,
+        predict_function=_predict_function(flavors),
         example=_example(directory, mlmodel, inputs),
         record=_record(mlmodel),
     )
@@ -181,6 +177,20 @@ def _inside(directory: Path, name: object) -> Path:
     return path
 
 
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _predict_function(flavors: Mapping[str, Any]) -> PredictFunction:
+    """What MLflow's scoring would call; a client of it expects the same here."""
+    found = _mapping(flavors.get("python_function") or {}, "flavors.python_function").get("predict_fn", "predict")
+    if found not in get_args(PredictFunction):
+        raise FlavorUnsupported(
+            f"The model was logged with pyfunc_predict_fn={found!r}. Supported is {_or(get_args(PredictFunction))}."
+        )
+    return cast(PredictFunction, found)
+
+
 def _record(mlmodel: Mapping[str, Any]) -> Record:
     metadata = mlmodel.get("metadata")
     if not isinstance(metadata, Mapping) or METADATA_KEY not in metadata:
@@ -193,54 +203,6 @@ def _record(mlmodel: Mapping[str, Any]) -> Record:
         raise LoadFailed(f"In the model's metadata, {where} can't be read: {first['msg']}. Register the model again.") from e
 
 
-# --- the signature ----------------------------------------------------------------------------------------------------
-
-
-def _inputs(mlmodel: Mapping[str, Any]) -> Inputs:
-    signature = mlmodel.get("signature")
-    if not signature or not _mapping(signature, "signature").get("inputs"):
-        return Vector(width=None)
-    try:
-        specs = json.loads(signature["inputs"])
-    except (TypeError, ValueError) as e:
-        raise LoadFailed("The model's signature can't be read. Log the model again with MLflow.") from e
-    if not isinstance(specs, list) or not all(isinstance(spec, dict) for spec in specs):
-        raise LoadFailed("The model's signature is not a list of columns. Log the model again with MLflow.")
-    if any(spec.get("type") == "tensor" for spec in specs):
-        return _vector(specs)
-    columns = tuple(_column(spec) for spec in specs)
-    names = [column.name for column in columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise LoadFailed(f"The model's signature has these columns more than once: {', '.join(twice)}.")
-    return Columns(columns=columns)
-
-
-def _column(spec: Mapping[str, Any]) -> Column:
-    name, kind = spec.get("name"), spec.get("type")
-    if name is None:
-        raise LoadFailed(
-            "The model's signature has a column without a name. Log the model with a signature made from a DataFrame."
-        )
-    if kind not in get_args(ColumnType):
-        raise LoadFailed(
-            f"The model's signature has column {name!r} of type {kind}, which this server does not take. "
-            f"Supported are {', '.join(get_args(ColumnType))}; give the pipeline one of these."
-        )
-    return Column(name=str(name), type=cast(ColumnType, kind), required=bool(spec.get("required", True)))
-
-
-def _vector(specs: list[dict[str, Any]]) -> Vector:
-    tensor = specs[0].get("tensor-spec") or {}
-    shape, dtype = tensor.get("shape") or [], str(tensor.get("dtype"))
-    if len(specs) != 1 or len(shape) != 2 or not dtype.startswith(("float", "int", "uint")):
-        raise LoadFailed(
-            "The model's signature is made of tensors that are no table of numbers. "
-            "Log the model with a signature made from a DataFrame."
-        )
-    return Vector(width=int(shape[1]) if shape[1] >= 0 else None)
-
-
 # --- the recorded example ---------------------------------------------------------------------------------------------
 
 
@@ -249,53 +211,6 @@ def _example(directory: Path, mlmodel: Mapping[str, Any], inputs: Inputs) -> tup
     if not isinstance(info, Mapping):
         return None
     path = _inside(directory, info.get("artifact_path", "input_example.json"))
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as e:
-        raise ExampleFailed(f"The recorded input example can't be read ({type(e).__name__}).") from e
-    rows = _named_rows(content, inputs.columns) if isinstance(inputs, Columns) else _plain_rows(content)
-    if not rows or len({len(row) for row in rows}) != 1:
-        raise ExampleFailed("The recorded input example has no rows, or rows of different lengths.")
-    return rows
-
-
-def _named_rows(content: object, columns: tuple[Column, ...]) -> tuple[Row, ...]:
-    """MLflow writes a DataFrame as {columns, data}, and a dictionary or a list of them as it is."""
-    match content:
-        case {"columns": list(names), "data": list(data)}:
-            records = [dict(zip(map(str, names), cells, strict=False)) for cells in data]
-        case {"data": list(data)}:
-            records = [dict(zip((column.name for column in columns), cells, strict=False)) for cells in data]
-        case dict():
-            lists = {name: cells if isinstance(cells, list) else [cells] for name, cells in content.items()}
-            records = [dict(zip(lists, cells, strict=False)) for cells in zip(*lists.values(), strict=False)]
-        case list() if all(isinstance(record, dict) for record in content):
-            records = content
-        case _:
-            raise ExampleFailed("The recorded input example is no table. Log the model with a DataFrame as example.")
-    absent = sorted({c.name for c in columns if c.required for record in records if c.name not in record})
-    if absent:
-        raise ExampleFailed(f"The recorded input example lacks columns of the signature: {', '.join(absent)}.")
-    return tuple(tuple(_cell(record.get(column.name)) for column in columns) for record in records)
-
-
-def _plain_rows(content: object) -> tuple[Row, ...]:
-    match content:
-        case {"data": list(data)}:
-            rows = data
-        case list():
-            rows = content
-        case _:
-            raise ExampleFailed("The recorded input example is no array. Log the model with a signature.")
-    if not all(isinstance(row, list) for row in rows):
-        raise ExampleFailed("The recorded input example is no table of rows. Log the model with a signature.")
-    return tuple(tuple(_cell(cell) for cell in row) for row in rows)
-
-
-def _cell(value: object) -> Value:
-    """MLflow writes missing values as NaN."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ExampleFailed("The recorded input example has nested values; a flat table is expected.")
+    if isinstance(inputs, Columns):
+        return example.read(path, info, inputs.columns, named=inputs.named)
+    return example.read(path, info)

@@ -14,9 +14,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
-from server.artifact import Artifact, Columns, Inputs, Label, Range
+from server.artifact import Artifact, Label, Range
 from server.pod import Serving
 from server.settings import ModelVersion
+from server.signature import Columns, Inputs
 from server.table import ColumnType
 from server.validation import VECTOR_KEY
 
@@ -29,6 +30,7 @@ JSON_TYPES: dict[ColumnType, dict[str, Any]] = {
     "float": {"type": "number", "format": "float"},
     "double": {"type": "number", "format": "double"},
     "string": {"type": "string"},
+    "datetime": {"type": "string", "format": "date-time"},
 }
 
 
@@ -98,8 +100,9 @@ def request_schema(inputs: Inputs, about: Artifact) -> dict[str, Any]:
     row = about.example[0] if about.example else None
     if not isinstance(inputs, Columns):
         size = {} if inputs.width is None else {"minItems": inputs.width, "maxItems": inputs.width}
-        numbers: dict[str, Any] = {"type": "array", "items": {"type": "number"}, **size}
-        schema: dict[str, Any] = {"properties": {VECTOR_KEY: numbers}, "required": [VECTOR_KEY]}
+        kinds = ["number"] if inputs.numbers else ["number", "string", "boolean"]
+        values: dict[str, Any] = {"type": "array", "items": {"type": [*kinds, "null"] if inputs.optional else kinds}, **size}
+        schema: dict[str, Any] = {"properties": {VECTOR_KEY: values}, "required": [VECTOR_KEY]}
         example: dict[str, Any] | None = None if row is None else {VECTOR_KEY: list(row)}
     else:
         bounds = about.record.bounds

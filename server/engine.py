@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.artifact import Answer, Inputs, Label
+from server.artifact import Answer, Label
+from server.signature import Inputs
 from server.table import Rows
 
 

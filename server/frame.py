@@ -1,6 +1,7 @@
 """Rows as the DataFrame that training had: columns by name, with their dtypes. The only table that needs pandas."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,10 @@ DTYPES: Mapping[ColumnType, str] = {
     "float": "float32",
     "double": "float64",
     "string": "str",
+    "datetime": "datetime64[ns]",
 }
-"""The dtypes that pandas gives these columns when a person reads them from a file, hence those of training."""
+"""The dtypes that pandas gives these columns when a person reads them from a file, hence those of training.
+MLflow's for a date."""
 
 WITH_MISSING: Mapping[ColumnType, str] = {
     **DTYPES,
@@ -39,7 +42,16 @@ def frame(columns: Sequence[Column], rows: Rows) -> pd.DataFrame:
     return pd.DataFrame({c.name: _series(c, list(values)) for c, values in zip(columns, cells, strict=True)})
 
 
+def guessed(rows: Rows, names: Sequence[str] | None) -> pd.DataFrame:
+    """The rows as pandas understands them, where nobody says what they are; columns are numbered if they have no names."""
+    return pd.DataFrame(list(map(list, rows)), columns=None if names is None else list(names))
+
+
 def _series(column: Column, values: list[Value]) -> pd.Series:
+    if column.type == "datetime":
+        return pd.Series(
+            [None if value is None else datetime.fromisoformat(str(value)) for value in values], dtype=DTYPES["datetime"]
+        )
     if None not in values:
         return pd.Series(values, dtype=DTYPES[column.type])
     filled = [np.nan if value is None else value for value in values]

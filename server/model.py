@@ -1,19 +1,28 @@
 """The estimator: loaded, made single-threaded, and asked. The only file that executes what a model brings along."""
 
+import math
 import pickle
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
 
 from server import frame, table, trust
-from server.artifact import Artifact, Columns, Inputs, Label, Vector, versions
+from server.artifact import Artifact, Label, versions
 from server.engine import Predicted
 from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault, PickleDenied, TypesUntrusted, text_of
 from server.settings import Trust
+from server.signature import Columns, Inputs, Vector, texts
 from server.table import Rows
+
+Form: TypeAlias = Literal["Numbers", "Columns", "Texts", "Unknown"]
+"""What the estimator gets: an array or a frame of numbers, a frame with each column's type, a list of texts, or a frame whose
+types pandas finds out."""
 
 PREDICTS_THE_MOST_PROBABLE = frozenset(
     f"sklearn.{module}.{name}"
@@ -38,9 +47,10 @@ class Model:
     """scikit-learn takes a tenth of a millisecond for the simplest of models."""
     estimator: Any
     inputs: Inputs
-    """As in the artifact, but a vector's width is known if anybody knows it."""
+    """As in the artifact, with what only the estimator knows."""
+    form: Form
     names: tuple[str, ...] | None
-    """The column names of the frame that the estimator gets; None: it was trained on an array and gets one."""
+    """What a table's columns are called; None: the estimator was trained on an array and gets one."""
     classes: list[Label] | None
     """The labels of a classifier; None for everything else."""
     has_probabilities: bool
@@ -48,50 +58,88 @@ class Model:
     """Whether the most probable class is the prediction."""
 
     def predict(self, rows: Rows) -> Predicted:
-        """The answers to these rows, in their order."""
+        """The answers to these rows, in their order. A ValueError says that some row can't be answered."""
         data = self._data(rows)
         with np.errstate(all="ignore"):
             if not self.has_probabilities:
-                return Predicted(predictions=self._predictions(data), probabilities=None)
+                return Predicted(predictions=labels(self.estimator.predict(data)), probabilities=None)
             probabilities = np.asarray(self.estimator.predict_proba(data))
             if not self.by_probability or self.classes is None:
-                return Predicted(predictions=self._predictions(data), probabilities=probabilities.tolist())
+                return Predicted(predictions=labels(self.estimator.predict(data)), probabilities=probabilities.tolist())
             best = [self.classes[index] for index in probabilities.argmax(axis=1).tolist()]
             return Predicted(predictions=best, probabilities=probabilities.tolist())
 
-    def _predictions(self, data: object) -> list[Label | list[Label]]:
-        return [
-            [_label(one) for one in value] if isinstance(value, list) else _label(value)
-            for value in np.asarray(self.estimator.predict(data)).tolist()
-        ]
-
-    def _data(self, rows: Rows) -> pd.DataFrame | npt.NDArray[np.float64]:
-        if self.names is None:
-            return table.array(rows)
-        if isinstance(self.inputs, Columns):
-            return frame.frame(self.inputs.columns, rows)
-        return pd.DataFrame(table.array(rows), columns=list(self.names), copy=False)
+    def _data(self, rows: Rows) -> object:
+        if self.form == "Texts":
+            return [row[0] for row in rows]
+        if self.form == "Unknown":
+            return frame.guessed(rows, self.names)
+        if isinstance(self.inputs, Columns) and self.form == "Columns":
+            typed = frame.frame(self.inputs.columns, rows)
+            return typed if self.names else typed.set_axis(range(typed.shape[1]), axis="columns")
+        numbers = table.array(rows).astype(self.inputs.dtype, copy=False)
+        return numbers if self.names is None else pd.DataFrame(numbers, columns=list(self.names), copy=False)
 
 
 def load(artifact: Artifact, trusted: Trust) -> Model:
     """Execute the model's file and find out how to ask the estimator in it."""
     estimator = _estimator(artifact, trusted)
-    if not hasattr(estimator, "predict"):
-        raise FlavorUnsupported(f"The model is a {type(estimator).__name__}, which has no predict().")
+    _insist_on_predict(estimator)
     for part in trust.parts(estimator):
         if hasattr(part, "__dict__") and "n_jobs" in vars(part):
             vars(part)["n_jobs"] = 1  # processes and threads for one row cost ten times what they save
     classes = getattr(estimator, "classes_", None)
-    labels = [_label(c) for c in classes.tolist()] if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
+    known = labels(classes) if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
     last = type(_last(estimator))
-    return Model(
+    inputs = _inputs(artifact.inputs, estimator)
+    model = Model(
         estimator=estimator,
-        inputs=_inputs(artifact, estimator),
-        names=_names(artifact, estimator),
-        classes=labels,
-        has_probabilities=labels is not None and hasattr(estimator, "predict_proba"),
+        inputs=inputs,
+        form=_form(inputs, estimator),
+        names=_names(inputs, estimator),
+        classes=known,
+        has_probabilities=known is not None and hasattr(estimator, "predict_proba"),
         by_probability=f"{last.__module__}.{last.__name__}" in PREDICTS_THE_MOST_PROBABLE,
     )
+    if artifact.predict_function == "predict_proba" and not model.has_probabilities:
+        raise FlavorUnsupported(
+            f"The model was logged with pyfunc_predict_fn='predict_proba', and its {type(estimator).__name__} has no "
+            "probabilities of a single label. Log it without pyfunc_predict_fn."
+        )
+    if isinstance(inputs, Vector) and inputs.numbers:
+        return replace(model, inputs=replace(inputs, optional=_takes_missing(model)))
+    return model
+
+
+def labels(predicted: Any) -> list[Any]:
+    """What an estimator predicts, or its classes, as JSON values: a label each, or a list of labels where it has several outputs.
+
+    A moment in time becomes text in ISO 8601, bytes become the text that they spell, and what JSON has no word for its name.
+    """
+    values = np.asarray(predicted.toarray() if hasattr(predicted, "toarray") else predicted)
+    if values.dtype.kind == "M":
+        values = np.datetime_as_string(values)
+    plain: list[Any] = values.tolist()
+    if values.dtype.kind in "biuU" or values.dtype in (np.float64, np.float32):
+        return plain
+    return [[_label(one) for one in value] if isinstance(value, list) else _label(value) for value in plain]
+
+
+def _insist_on_predict(estimator: Any) -> None:
+    kind = type(estimator).__name__
+    if not hasattr(estimator, "predict"):
+        why = (
+            "which knows only the rows that it was trained on and has no predict() for others. Choose an estimator that has"
+            if hasattr(estimator, "fit_predict")
+            else "which has no predict(). Log a pipeline that ends in an estimator with one"
+        )
+        raise FlavorUnsupported(f"The model is a {kind}, {why}.")
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError as e:
+        raise LoadFailed(f"The model is a {kind} that was never fitted. Fit it, then log it again.") from e
+    except TypeError:  # somebody's own estimator, of which scikit-learn can't tell
+        return
 
 
 def _estimator(artifact: Artifact, trusted: Trust) -> Any:
@@ -131,23 +179,88 @@ def _estimator(artifact: Artifact, trusted: Trust) -> Any:
         ) from e
 
 
-def _inputs(artifact: Artifact, estimator: object) -> Inputs:
-    if isinstance(artifact.inputs, Columns):
-        return artifact.inputs
-    declared, fitted = artifact.inputs.width, getattr(estimator, "n_features_in_", None)
-    if declared is not None and fitted is not None and declared != fitted:
-        raise LoadFailed(f"The model's signature has {declared} features, and its estimator was trained on {fitted}.")
-    return Vector(width=declared if fitted is None else int(fitted))
+# --- how to ask -------------------------------------------------------------------------------------------------------
 
 
-def _names(artifact: Artifact, estimator: object) -> tuple[str, ...] | None:
-    """What was trained on a DataFrame gets one, and so does whatever can't tell."""
+def _inputs(recorded: Inputs, estimator: Any) -> Inputs:
+    if isinstance(recorded, Columns):
+        return recorded
+    if not recorded.numbers and _reads_texts(estimator):
+        return texts()
+    fitted = getattr(estimator, "n_features_in_", None)
+    if None not in (recorded.width, fitted) and recorded.width != fitted:
+        raise LoadFailed(f"The model's signature has {recorded.width} features, and its estimator was trained on {fitted}.")
+    numbers = recorded.numbers or not _encodes(estimator)
+    return replace(
+        recorded,
+        width=recorded.width if fitted is None else int(fitted),
+        numbers=numbers,
+        optional=not numbers,
+        names=_trained_names(estimator),
+    )
+
+
+def _form(inputs: Inputs, estimator: Any) -> Form:
+    if isinstance(inputs, Vector):
+        return "Numbers" if inputs.numbers else "Unknown"
+    if [column.type for column in inputs.columns] == ["string"] and (inputs.flat or _reads_texts(estimator)):
+        return "Texts"
+    on_array = _names(inputs, estimator) is None
+    return "Numbers" if on_array and all(column.numeric for column in inputs.columns) else "Columns"
+
+
+def _names(inputs: Inputs, estimator: Any) -> tuple[str, ...] | None:
+    """What was trained on a DataFrame gets one with these names, and so does whatever can't tell."""
+    if isinstance(inputs, Vector):
+        return inputs.names
+    on_array = _trained_names(estimator) is None and hasattr(estimator, "n_features_in_")
+    return None if on_array else tuple(column.name for column in inputs.columns)
+
+
+def _trained_names(estimator: Any) -> tuple[str, ...] | None:
     fitted = getattr(estimator, "feature_names_in_", None)
-    if isinstance(artifact.inputs, Vector):
-        return None if fitted is None else tuple(fitted)
-    columns = artifact.inputs.columns
-    on_array = fitted is None and hasattr(estimator, "n_features_in_")
-    return None if on_array and all(column.numeric for column in columns) else tuple(column.name for column in columns)
+    return None if fitted is None else tuple(fitted)
+
+
+def _takes_missing(model: Model) -> bool:
+    """Whether a row of nothing is answered: asking is surer than all that could be read."""
+    width = model.inputs.width if isinstance(model.inputs, Vector) else None
+    if width is None:
+        return False
+    try:
+        (answer,) = model.predict(np.full((1, width), np.nan)).predictions
+    except Exception:  # estimators refuse in many ways
+        return False
+    return not any(isinstance(one, float) and math.isnan(one) for one in (answer if isinstance(answer, list) else [answer]))
+
+
+def _reads_texts(estimator: Any) -> bool:
+    """Whether its first step takes a list of texts (TfidfVectorizer and its like)."""
+    tags = _input_tags(_first(estimator))
+    return tags is not None and tags.string and not tags.two_d_array
+
+
+def _encodes(estimator: Any) -> bool:
+    """Whether some part of it turns texts or categories into numbers, so that a row may have some."""
+    return any(tags is not None and (tags.string or tags.categorical) for tags in map(_input_tags, trust.parts(estimator)))
+
+
+def _input_tags(part: Any) -> Any:
+    try:
+        return get_tags(part).input_tags
+    except Exception:  # no estimator, or somebody's own that has none
+        return None
+
+
+def _first(estimator: Any) -> Any:
+    """What gets the data as it is: in pipelines, searches, and what is wrapped around or voted on."""
+    while True:
+        if steps := getattr(estimator, "steps", None) or getattr(estimator, "estimators", None):
+            estimator = steps[0][1] if isinstance(steps[0], tuple) else steps[0]
+        elif (inner := getattr(estimator, "estimator", None)) is not None and not isinstance(inner, str):
+            estimator = inner
+        else:
+            return estimator
 
 
 def _last(estimator: Any) -> Any:
@@ -164,4 +277,8 @@ def _last(estimator: Any) -> Any:
 def _label(value: object) -> Label:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, datetime | date):
+        return value.isoformat()
     return value if isinstance(value, bool | int | float | str) else str(value)

@@ -10,11 +10,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-ColumnType: TypeAlias = Literal["boolean", "integer", "long", "float", "double", "string"]
-"""The types of an MLflow signature that a table can have. Dates and nested types are refused when a model is read."""
+ColumnType: TypeAlias = Literal["boolean", "integer", "long", "float", "double", "string", "datetime"]
+"""The types of an MLflow signature that a table can have. Bytes and nested types are refused when a model is read."""
+
+NUMBERS: frozenset[ColumnType] = frozenset(("integer", "long", "float", "double"))
 
 Value: TypeAlias = bool | int | float | str | None
-"""One cell; None is a missing value."""
+"""One cell; None is a missing value, and a date with its time is a text in ISO 8601."""
 
 Row: TypeAlias = Sequence[Value]
 
@@ -33,7 +35,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether its values have an order, and so can have bounds."""
-        return self.type not in ("boolean", "string")
+        return self.type in NUMBERS
 
 
 def array(rows: Rows) -> npt.NDArray[np.float64]:

@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Protocol
 
-from server.artifact import Bounds, Columns, Inputs, Range
+from server.artifact import Bounds, Range
 from server.errors import Detail, InvalidBody, InvalidFeatures, OutOfBounds
+from server.signature import Columns, Inputs, Vector
 from server.table import Column, ColumnType, Row, Value
 
 MAX_DETAILS = 100
@@ -41,7 +43,7 @@ def validator(inputs: Inputs, bounds: Bounds, *, reject_unseen: bool = False) ->
     """The checks for these inputs; what training has not seen is refused only where that is asked for."""
     if isinstance(inputs, Columns):
         return ColumnsValidator(inputs.columns, bounds, reject_unseen=reject_unseen)
-    return VectorValidator(inputs.width)
+    return VectorValidator(inputs)
 
 
 def parse(body: bytes, charset: str | None = None, encoding: str | None = None) -> dict[str, Any]:
@@ -137,8 +139,10 @@ class ColumnsValidator:
 class VectorValidator:
     """For a model without names: `{"features": [1.0, 2.0]}`."""
 
-    def __init__(self, width: int | None) -> None:
-        self._width = width
+    def __init__(self, inputs: Vector) -> None:
+        self._width = inputs.width
+        self._numbers = inputs.numbers
+        self._optional = inputs.optional
 
     def check(self, body: Mapping[str, Any]) -> Checked:
         """The row in this object; raises with every mistake."""
@@ -149,9 +153,10 @@ class VectorValidator:
             what = f"has {len(values)} values" if isinstance(values, list) else f"is {_shown(values)}"
             mistakes.append(Detail(VECTOR_KEY, f"{what}, {self._expected}"))
         else:
-            row = [_double(value) for value in values]
+            row = [self._taken(value) for value in values]
+            expected = _EXPECTED["double"] if self._numbers else "a single value is expected"
             mistakes.extend(
-                Detail(f"{VECTOR_KEY}[{index}]", f"is {_shown(value)}, {_EXPECTED['double']}")
+                Detail(f"{VECTOR_KEY}[{index}]", f"is {_shown(value)}, {expected}")
                 for index, (value, taken) in enumerate(zip(values, row, strict=True))
                 if taken is _WRONG
             )
@@ -159,10 +164,17 @@ class VectorValidator:
             raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
         return Checked(row)
 
+    def _taken(self, value: Any) -> Any:
+        if value is None and self._optional:
+            return None
+        if self._numbers or type(value) in (int, float):
+            return _double(value)
+        return value if type(value) is bool else _string(value)
+
     @property
     def _expected(self) -> str:
         count = "the" if self._width is None else str(self._width)
-        return f'this model takes {{"{VECTOR_KEY}": [{count} numbers]}}'
+        return f'this model takes {{"{VECTOR_KEY}": [{count} {"numbers" if self._numbers else "values"}]}}'
 
 
 # --- JSON, without what Python allows beyond it -----------------------------------------------------------------------
@@ -223,6 +235,15 @@ def _string(value: Any) -> Any:
     return value if type(value) is str and not any("\ud800" <= character <= "\udfff" for character in value) else _WRONG
 
 
+def _datetime(value: Any) -> Any:
+    """A date, with or without a time, that pandas can count in nanoseconds. A zone would have to be thrown away."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return _WRONG
+    return value if moment.tzinfo is None and 1678 <= moment.year <= 2261 else _WRONG
+
+
 _TAKES: Mapping[ColumnType, Callable[[Any], Any]] = {
     "boolean": _boolean,
     "integer": _whole(32),
@@ -230,6 +251,7 @@ _TAKES: Mapping[ColumnType, Callable[[Any], Any]] = {
     "float": _float,
     "double": _double,
     "string": _string,
+    "datetime": _datetime,
 }
 
 _EXPECTED: Mapping[ColumnType, str] = {
@@ -239,6 +261,7 @@ _EXPECTED: Mapping[ColumnType, str] = {
     "float": "a number of single precision is expected",
     "double": "a number is expected",
     "string": "a text is expected",
+    "datetime": 'a date such as "2026-01-31" or "2026-01-31T12:00:00", without a zone, is expected',
 }
 
 

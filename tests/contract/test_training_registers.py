@@ -18,10 +18,11 @@ from mlflow import MlflowClient
 from sklearn.datasets import load_breast_cancer
 
 from server import artifact
-from server.artifact import Artifact, Columns
+from server.artifact import Artifact
 from server.model import load
 from server.replay import replay
 from server.settings import Trust
+from server.signature import Columns
 from tests.contract.mlflow_server import free_port, mlflow_server
 from tests.unit.training.factories import customers, with_gaps
 

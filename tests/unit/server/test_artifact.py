@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from server import artifact
-from server.artifact import Columns, Vector
 from server.errors import ExampleFailed, FlavorUnsupported, LoadFailed, ModelAtFault, PathEscapes
+from server.signature import Columns, Vector
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model
 
@@ -44,7 +44,10 @@ def test_columns_of_every_type_keep_the_dtypes_of_training(model: Model) -> None
 def test_a_model_without_names_takes_a_vector(model: Model) -> None:
     assert artifact.read(model("array")).inputs == Vector(width=4)
     without = artifact.read(model("without_signature"))
-    assert (without.inputs, without.example, without.record.example) == (Vector(width=None), None, None)
+    assert (without.inputs, without.example, without.record.example) == (Vector(width=None, numbers=False), None, None)
+    assert [artifact.read(model(name)).signature for name in ("forest", "array", "without_signature")] == [
+        "Columns", "Arrays", "NoSignature"
+    ]  # fmt: skip
 
 
 def flavor(**changes: Any) -> Any:
@@ -55,16 +58,37 @@ def signature(*columns: dict[str, Any]) -> Any:
     return lambda mlmodel: mlmodel["signature"].update(inputs=json.dumps(columns))
 
 
+IMAGE = {"dtype": "float32", "shape": [-1, 8, 8]}
+TENSOR = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}
+
 REFUSALS = {
-    "another flavor": (lambda m: m.update(flavors={"pytorch": {}}), FlavorUnsupported, "pytorch"),
+    "another flavor": (
+        lambda m: m.update(flavors={"pytorch": {}}),
+        FlavorUnsupported,
+        "flavors pytorch. Supported is sklearn, serialized as skops, cloudpickle or pickle",
+    ),
     "code of its own": (flavor(code="code"), FlavorUnsupported, "code_paths"),
     "another format": (flavor(serialization_format="dill"), FlavorUnsupported, "'dill'"),
     "a path outside": (flavor(pickled_model="../../etc/passwd"), PathEscapes, "passwd"),
-    "a date": (signature({"name": "t", "type": "datetime"}), LoadFailed, "'t' of type datetime"),
-    "no name": (signature({"type": "double"}), LoadFailed, "without a name"),
+    "bytes": (signature({"name": "t", "type": "binary"}), LoadFailed, "'t' of type binary"),
+    "a column that was empty": (signature({"name": "t", "type": "any", "required": False}), LoadFailed, "'t' of type any"),
+    "a list": (signature({"name": "t", "type": "array", "items": {"type": "long"}}), LoadFailed, "'t' of type array"),
+    "no name": (signature({"name": "t", "type": "double"}, {"type": "double"}), LoadFailed, "without a name"),
+    "lists of texts": (signature({"type": "array", "items": {"type": "string"}}), LoadFailed, "lists of type string"),
     "a name twice": (signature({"name": "a", "type": "double"}, {"name": "a", "type": "long"}), LoadFailed, "more than once: a"),
     "a column that the example lacks": (signature({"name": "b", "type": "double"}), ExampleFailed, "lacks columns.*: b"),
-    "an image": (signature({"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 8, 8]}}), LoadFailed, "tensors"),
+    "an image": (signature({"type": "tensor", "tensor-spec": IMAGE}), LoadFailed, "one or two dimensions"),
+    "arrays by name": (signature({"name": "a", **TENSOR}), LoadFailed, "tensors with names"),
+    "an array of anything": (
+        signature({"type": "tensor", "tensor-spec": {"dtype": "object", "shape": [-1, 2]}}),
+        LoadFailed,
+        "tensor of object",
+    ),
+    "a score": (
+        lambda m: m["flavors"]["python_function"].update(predict_fn="score"),
+        FlavorUnsupported,
+        "predict or predict_proba",
+    ),
     "a later format": (lambda m: m["metadata"]["mlserving"].update(format=2), LoadFailed, "mlserving.format"),
     "no signature any more": (lambda m: m.update(signature={"inputs": "{"}), LoadFailed, "signature can't be read"),
     "flavors as a text": (lambda m: m.update(flavors="sklearn"), LoadFailed, "flavors is not a mapping"),
@@ -108,7 +132,7 @@ def test_an_example_is_read_in_every_form_that_mlflow_writes(model: Model, tmp_p
     assert artifact.read(directory).example == ((1, "x"),)
 
 
-@pytest.mark.parametrize("example", [[], "text", {"a": {"b": 1}}, [1, {"a": 1}], {"a": []}], ids=str)
+@pytest.mark.parametrize("example", [[], None, {"a": {"b": 1}}, [1, {"a": 1}], {"a": []}], ids=str)
 def test_an_example_that_is_no_table_is_refused(model: Model, tmp_path: Path, example: Any) -> None:
     directory = factories.altered(model("forest"), tmp_path / "model", signature({"name": "a", "type": "long"}))
     (directory / "input_example.json").write_text(json.dumps(example))

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from server import loading, validation
-from server.artifact import Bounds, Columns
+from server.artifact import Bounds
 from server.errors import InvalidFeatures, LatencyTooHigh, LoadTooSlow, OutOfBounds, PickleDenied, TypesUntrusted
 from server.metrics import Metrics
 from server.pod import Serving
+from server.signature import Columns
 from server.table import Column
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model

@@ -10,10 +10,11 @@ import sklearn
 from sklearn.svm import LinearSVC
 
 from server import model
-from server.artifact import Answer, Artifact, Record, Vector
+from server.artifact import Answer, Artifact, Record
 from server.errors import ExampleMismatch
 from server.replay import compare, replay
 from server.settings import Trust
+from server.signature import Vector
 
 CLASSIFIED = {"predictions": [0, 1], "probabilities": [[0.9, 0.1], [0.2, 0.8]], "classes": [0, 1]}
 
@@ -74,6 +75,7 @@ def test_labels_are_no_numbers_also_where_there_are_no_probabilities(tmp_path: P
         serialization="pickle",
         sklearn_version=sklearn.__version__,
         inputs=Vector(width=1),
+        predict_function="predict",
         example=((0.0,), (9.0,)),
         record=Record(example=Answer(predictions=[1_000_001, 1_000_002])),
     )

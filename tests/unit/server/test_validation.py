@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import validation
-from server.artifact import Bounds, Columns, Vector
+from server.artifact import Bounds
 from server.errors import Detail, InvalidBody, InvalidFeatures, OutOfBounds
+from server.signature import Columns, Vector
 from server.table import Column, ColumnType
 from server.validation import Checked, Validator
 
