@@ -1,139 +1,130 @@
-"""The port for clients: which route does what, and which error gets which status. HTTP ends here."""
+"""The port for clients: which route does what. HTTP ends here.
 
-import json
+What predicts is plain ASGI, since a framework takes longer than a compiled model does; FastAPI has all the rest.
+"""
+
+import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from fastapi import FastAPI
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from server import body, document, errors, validation
-from server.document import Answered, Failed, Health
+from server import body, errors
+from server.auth import Tokens
+from server.body import ClientGone, Head
+from server.document import header_list
+from server.failures import UNEXPECTED, failure, refusal
 from server.pod import Pod, Serving
-from server.predictor import Prediction
-from server.stamp import Stamp
-from server.validation import Checked
+from server.protocols import Language, Model, Reply
+from server.protocols.mlflow import Invocations
+from server.protocols.predict import Predict
+from server.protocols.v1 import Instances
+from server.protocols.v2 import Infer
+from server.settings import Settings
+from server.stamp import Stamp, Stamped, request_id
+from server.web import OPEN_PATHS, create_web
 
-STATUS: Mapping[type[errors.Refused], int] = {
-    errors.InvalidBody: 400,
-    errors.OutOfBounds: 400,
-    errors.BodyTooSlow: 408,
-    errors.BodyTooLarge: 413,
-    errors.InvalidFeatures: 422,
-    errors.Unanswerable: 422,
-    errors.NotReady: 503,
-    errors.Overloaded: 503,
-    errors.PredictionTooSlow: 503,
-}
-"""The one error table. What is not in it is unexpected: 500, without internals."""
-
-RETRY_AFTER_SECONDS = "1"
+OFF_LOOP_BYTES = 64 * 1024
+OFF_LOOP_ROWS = 512
+"""What is larger is decoded, or encoded, in a thread: in the meantime others, and probes, are answered."""
 
 log = logging.getLogger(__name__)
 
 
+def languages(settings: Settings) -> Mapping[str, Callable[[Model], Language]]:
+    """The paths that predict, and what is spoken there."""
+    name, version = settings.served_name, settings.model.version
+    return {
+        "/predict": Predict,
+        "/invocations": Invocations,
+        f"/v1/models/{name}:predict": Instances,
+        f"/v2/models/{name}/infer": Infer,
+        f"/v2/models/{name}/versions/{version}/infer": Infer,
+    }
+
+
 def create_app(pod: Pod) -> ASGIApp:
     """The application on the port for clients."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    for kind in (*(error.__name__ for error in STATUS), "Internal"):
+    for kind in errors.REFUSALS:
         pod.metrics.errors.labels(kind)  # zero from the start: a rate needs a value to rise from
+    return Application(pod)
 
-    @app.post(
-        "/predict", responses=document.responses(Answered, STATUS.values()), summary="Predict one row", operation_id="predict"
-    )
-    async def predict(request: Request) -> Response:
-        serving = _serving(pod)
-        content = await body.read(request, pod.settings.max_body_bytes, pod.settings.request_timeout_seconds)
+
+class Application:
+    """What answers on the port for clients."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._stamp = Stamp(pod)
+        self._tokens = Tokens(pod.settings.auth.token_files) if pod.settings.auth else None
+        self._languages = languages(pod.settings)
+        self._spoken: dict[str, Language] = {}
+        self._web = Stamped(create_web(pod), self._stamp)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._web(scope, receive, send)
+            return
+        path = scope["path"]
+        head = Head.of(scope["headers"])
+        denied = self._tokens is not None and path not in OPEN_PATHS and not self._tokens.allow(head.authorization)
+        if path not in self._languages and not denied:
+            await self._web(scope, receive, send)
+            return
+        name = request_id(scope["headers"])
+        try:
+            if denied:
+                raise errors.Unauthorized("A bearer token that this server knows is needed: Authorization: Bearer TOKEN.")
+            if scope["method"] != "POST":
+                allow = ((b"allow", b"POST"),)
+                status, reply = 405, failure(path, 405, "MethodNotAllowed", "Predictions are asked for with POST.", (), allow)
+            else:
+                status, reply = 200, await self._predict(path, head, receive)
+        except errors.Refused as e:
+            self._pod.metrics.errors.labels(e.reason).inc()
+            status, reply = refusal(path, e)
+        except ClientGone:
+            return
+        except Exception:
+            log.exception("unexpected error", extra={"path": path})
+            self._pod.metrics.errors.labels("Internal").inc()
+            status, reply = 500, failure(path, 500, "Internal", UNEXPECTED)
+        headers = [
+            (b"content-type", reply.media_type),
+            (b"content-length", b"%d" % len(reply.content)),
+            *reply.headers,
+            *self._stamp.headers(name),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.content})
+
+    async def _predict(self, path: str, head: Head, receive: Receive) -> Reply:
+        serving = self._pod.serving
+        if serving is None:
+            raise errors.NotReady("The model is being loaded.")
+        settings = self._pod.settings
+        request = await body.read(receive, head, settings.max_body_bytes, settings.request_timeout_seconds)
         started = time.perf_counter()
-        charset, encoding = _charset(request.headers), request.headers.get("content-encoding")
-        checked = serving.validator.check(validation.parse(content, charset, encoding))
-        prediction = await serving.predictor.predict(checked.row, started)
-        return _answer(pod, checked, prediction)
+        language = self._spoken.get(path) or self._learn(path, serving)
+        if len(request.content) <= OFF_LOOP_BYTES:
+            asked = language.decode(request)
+        else:
+            asked = await asyncio.to_thread(language.decode, request)
+        predicted, seconds = await serving.predictor.predict(asked.checked.rows, started)
+        if len(predicted.predictions) <= OFF_LOOP_ROWS:
+            reply = asked.reply(predicted, seconds)
+        else:
+            reply = await asyncio.to_thread(asked.reply, predicted, seconds)
+        if not asked.checked.out_of_range:
+            return reply
+        for feature, count in asked.checked.out_of_range.items():
+            self._pod.metrics.out_of_range.labels(feature).inc(count)
+        flag = (b"x-out-of-range", header_list(asked.checked.out_of_range).encode())
+        return Reply(reply.content, reply.media_type, (*reply.headers, flag))
 
-    @app.get(
-        "/health", responses=document.responses(Health, (503,)), summary="Whether /predict answers now", operation_id="health"
-    )
-    async def health() -> Response:
-        model = pod.settings.model
-        content = {"status": pod.phase, "model": model.name, "version": model.version}
-        return JSONResponse(content, 200 if pod.phase == "Ready" else 503)
-
-    @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
-        return JSONResponse(document.openapi(app.routes, pod.settings.model, pod.serving))
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs(request: Request) -> Response:
-        described = document.openapi(app.routes, pod.settings.model, pod.serving)
-        return HTMLResponse(document.page(described, str(request.base_url)), headers={"content-security-policy": document.POLICY})
-
-    async def refused(_: Request, error: Exception) -> Response:
-        if not isinstance(error, errors.Refused):
-            raise error
-        pod.metrics.errors.labels(error.reason).inc()
-        status = STATUS[type(error)]
-        headers = (
-            {"retry-after": RETRY_AFTER_SECONDS} if status == 503 else {"connection": "close"} if status in (408, 413) else {}
-        )
-        return _error(status, error.reason, str(error), error.details, headers)
-
-    async def no_such_route(_: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
-        kind = error.detail.title().replace(" ", "")
-        return _error(error.status_code, kind, f"{error.detail}; /docs says what there is.", (), error.headers)
-
-    async def gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=400)  # nobody is there to read it
-
-    async def unexpected(request: Request, _: Exception) -> Response:
-        if request.url.path == "/predict":
-            pod.metrics.errors.labels("Internal").inc()
-        return _error(500, "Internal", "Something unexpected happened; the log of the pod has it under this request's id.")
-
-    app.add_exception_handler(errors.Refused, refused)
-    app.add_exception_handler(HTTPException, no_such_route)
-    app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(Exception, unexpected)
-    return Stamp(app, pod)
-
-
-def _serving(pod: Pod) -> Serving:
-    if pod.serving is None:
-        raise errors.NotReady("The model is being loaded.")
-    return pod.serving
-
-
-def _answer(pod: Pod, checked: Checked, prediction: Prediction) -> Response:
-    content: dict[str, Any] = {"prediction": prediction.label}
-    if prediction.probability is not None:
-        content |= {"probability": prediction.probability, "probabilities": prediction.probabilities}
-    content |= {"model_version": pod.settings.model.version, "latency_ms": round(prediction.seconds * 1000, 3)}
-    headers = {}
-    if checked.out_of_range:
-        for feature in checked.out_of_range:
-            pod.metrics.out_of_range.labels(feature).inc()
-        headers["x-out-of-range"] = document.header_list(checked.out_of_range)
-    return Response(json.dumps(content, allow_nan=False), headers=headers, media_type="application/json")
-
-
-def _error(
-    status: int, kind: str, message: str, details: tuple[errors.Detail, ...] = (), headers: Mapping[str, str] | None = None
-) -> Response:
-    listed = [{"feature": detail.feature, "message": detail.message} for detail in details]
-    content = Failed.model_validate({"error": {"type": kind, "message": message, "details": listed}})
-    return Response(content.model_dump_json(), status, headers, media_type="application/json")
-
-
-def _charset(headers: Headers) -> str | None:
-    for parameter in headers.get("content-type", "").split(";")[1:]:
-        key, _, value = parameter.partition("=")
-        if key.strip().lower() == "charset":
-            return value.strip().strip('"')
-    return None
+    def _learn(self, path: str, serving: Serving) -> Language:
+        """A language, made for the model when it is first spoken."""
+        self._spoken[path] = self._languages[path](self._pod.model(serving))
+        return self._spoken[path]

@@ -1,35 +1,128 @@
 """Reading a body that may be too large, too slow or not what its header says, without ever holding more than is allowed."""
 
 import asyncio
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
 
-from starlette.requests import Request
+from starlette.types import Message, Receive
 
-from server.errors import BodyTooLarge, BodyTooSlow
+from server.errors import BodyTooLarge, BodyTooSlow, InvalidBody
+from server.jsontext import MAX_SHOWN
+from server.protocols import Request
 
 DISCARDED = 8
 """So many times the limit is read and thrown away before a refusal: a client that is still sending when the connection
 closes sees a reset, where a sentence was meant for it."""
 
 
-async def read(request: Request, limit: int, seconds: float) -> bytes:
+class ClientGone(Exception):
+    """Nobody is there any more to be answered."""
+
+
+@dataclass(slots=True)
+class Head:
+    """What the headers say of a body, and of who sends it."""
+
+    media_type: bytes = b""
+    encoding: bytes = b""
+    length: bytes = b""
+    json_size: bytes = b""
+    authorization: bytes | None = None
+    expects: bool = False
+
+    @classmethod
+    def of(cls, headers: list[tuple[bytes, bytes]]) -> "Head":
+        """From all headers, the few that matter."""
+        head = cls()
+        for key, value in headers:
+            if key == b"content-type":
+                head.media_type = value
+            elif key == b"content-length":
+                head.length = value
+            elif key == b"authorization":
+                head.authorization = value
+            elif key == b"content-encoding":
+                head.encoding = value
+            elif key == b"inference-header-content-length":
+                head.json_size = value
+            elif key == b"expect":
+                head.expects = True
+        return head
+
+
+async def read(receive: Receive, head: Head, limit: int, seconds: float) -> Request:
     """The whole body, or the reason why not."""
-    if "expect" in request.headers and int(request.headers.get("content-length", 0)) > limit:
+    if head.expects and head.length.isdigit() and int(head.length) > limit:
         raise BodyTooLarge(_too_large(limit))  # it asked before sending
+    first = receive()
+    try:
+        waiting = first.send(None)  # type: ignore[attr-defined]
+    except StopIteration as there:  # nearly always the body is there already, and no clock is needed
+        message: Message = there.value
+        if not message.get("more_body") and message["type"] == "http.request" and len(message["body"]) <= limit:
+            return _request(message["body"], head)
+        content = await _rest(receive, message, limit, seconds)
+    else:
+        content = await _rest(receive, _Begun(first, waiting), limit, seconds)
+    return _request(content, head)
+
+
+async def _rest(receive: Receive, first: "Message | _Begun", limit: int, seconds: float) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(seconds):
-            async for chunk in request.stream():
+            message: Message = await first if isinstance(first, _Begun) else first
+            while True:
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk: bytes = message.get("body", b"")
                 size += len(chunk)
                 if size <= limit:
                     chunks.append(chunk)
                 elif size > DISCARDED * limit:
                     break
+                if not message.get("more_body"):
+                    break
+                message = await receive()
     except TimeoutError as e:
         raise BodyTooSlow(f"The body did not arrive within {seconds:g} seconds.") from e
     if size > limit:
         raise BodyTooLarge(_too_large(limit))
     return b"".join(chunks)
+
+
+class _Begun:
+    """A coroutine that has begun, and waits for something: awaited, it goes on from there."""
+
+    def __init__(self, coroutine: Any, waiting: Any) -> None:
+        self._coroutine = coroutine
+        self._waiting = waiting
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        yield self._waiting
+        return (yield from self._coroutine.__await__())
+
+
+def _request(content: bytes, head: Head) -> Request:
+    """The body as a protocol gets it; another charset than that of JSON, and compression, are refused."""
+    if head.encoding and head.encoding.lower() != b"identity":
+        encoding = head.encoding[:MAX_SHOWN].decode("latin-1")
+        raise InvalidBody(f"The body is compressed ({encoding}); send it as it is.")
+    media_type = head.media_type
+    if b";" in media_type:
+        media_type, _, parameters = media_type.partition(b";")
+        for parameter in parameters.split(b";"):
+            key, _, value = parameter.partition(b"=")
+            charset = value.strip().strip(b'"')
+            if key.strip().lower() == b"charset" and charset.lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+                shown = charset[:MAX_SHOWN].decode("latin-1")
+                raise InvalidBody(f"The body is declared as {shown}; JSON travels as UTF-8.")
+    if head.json_size and not head.json_size.isdigit():
+        raise InvalidBody("Inference-Header-Content-Length is not a number.")
+    size = int(head.json_size[:20]) if head.json_size else None
+    return Request(content, media_type.strip().lower().decode("latin-1"), size)
 
 
 def _too_large(limit: int) -> str:

@@ -6,17 +6,27 @@ Pure: descriptions in, text out.
 import html
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from starlette.routing import BaseRoute
 
-from server.artifact import Artifact, Label, Range
+from server.artifact import Artifact, Range
+from server.failures import STATUS
 from server.pod import Serving
-from server.settings import ModelVersion
+from server.schemas import (
+    Answered,
+    Failed,
+    InferenceRequest,
+    InferenceResponse,
+    InvocationFailed,
+    PlainlyFailed,
+    Predictions,
+    responses,
+)
+from server.settings import Settings
 from server.signature import Columns, Inputs
 from server.table import ColumnType
 from server.validation import VECTOR_KEY
@@ -33,66 +43,79 @@ JSON_TYPES: dict[ColumnType, dict[str, Any]] = {
     "datetime": {"type": "string", "format": "date-time"},
 }
 
-
-class Answered(BaseModel):
-    """The answer to one row."""
-
-    prediction: Label | list[Label]
-    probability: float | None = None
-    probabilities: dict[str, float] | None = None
-    model_version: str
-    latency_ms: float
+ROW: dict[str, Any] = {"$ref": "#/components/schemas/Row"}
+ROWS: dict[str, Any] = {"type": "array", "items": ROW, "minItems": 1}
+LISTS: dict[str, Any] = {"type": "array", "items": {"type": "array", "minItems": 1}, "minItems": 1}
 
 
-class Mistake(BaseModel):
-    """One feature, and what is wrong with it."""
-
-    feature: str
-    message: str
-
-
-class Failure(BaseModel):
-    """Why there is no answer."""
-
-    type: str
-    message: str
-    details: list[Mistake]
-
-
-class Failed(BaseModel):
-    """The body of every response that is no answer."""
-
-    error: Failure
-
-
-class Health(BaseModel):
-    """What the pod does now, and with which model."""
-
-    status: str
-    model: str
-    version: str
-
-
-def responses(success: type[BaseModel], failures: Iterable[int]) -> dict[int | str, dict[str, Any]]:
-    """What a route can answer, as FastAPI documents it."""
-    failed: type[BaseModel] = success if success is Health else Failed
-    return {200: {"model": success}, **{status: {"model": failed} for status in sorted({*failures})}}
-
-
-def openapi(routes: Sequence[BaseRoute], version: ModelVersion, serving: Serving | None) -> dict[str, Any]:
+def openapi(app: FastAPI, settings: Settings, serving: Serving | None) -> dict[str, Any]:
     """The document; with the features as soon as the model is loaded."""
+    version, name = settings.model, settings.served_name
+    routes = FastAPI()
+    infer = f"/v2/models/{name}/infer", f"/v2/models/{name}/versions/{version.version}/infer"
+    summaries: dict[str, tuple[str, Any, Any]] = {
+        "/predict": ("Predict one row, or some", Answered | list[Answered], Failed),
+        "/invocations": ("The same in MLflow's protocol", Predictions, InvocationFailed),
+        f"/v1/models/{name}:predict": ("The same in KServe's V1", Predictions, PlainlyFailed),
+        **dict.fromkeys(infer, ("The same in the Open Inference Protocol (V2)", InferenceResponse, PlainlyFailed)),
+    }
+    failures = {status for status in STATUS.values() if status not in (401, 404, 415)} | ({401} if settings.auth else set())
+    for path, (summary, success, failed) in summaries.items():
+        kinds = failures | ({415} if path == "/invocations" else set())
+        answers = responses(success, *kinds, failed=failed)
+        routes.add_api_route(path, _elsewhere, methods=["POST"], summary=summary, responses=answers)
     described = get_openapi(
         title=version.name,
         version=version.version,
         description=f"Predictions of the model {version.name}, version {version.version} ({version.digest}).",
-        routes=list(routes),
+        routes=[*routes.routes, *app.routes],
     )
-    schema: dict[str, Any] = {"type": "object"}
-    if serving is not None:
-        schema = request_schema(serving.engine.inputs, serving.artifact)
-    operation = described["paths"]["/predict"]["post"]
-    operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    row = request_schema(serving.engine.inputs, serving.artifact) if serving else {"type": "object"}
+    schemas = described["components"]["schemas"]
+    schemas |= {"Row": row, **InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs")}
+    bodies = {
+        "/predict": {"application/json": {"schema": {"anyOf": [ROW, ROWS]}, **_example(row)}},
+        "/invocations": {"application/json": {"schema": _invocations()}, "text/csv": {"schema": {"type": "string"}}},
+        f"/v1/models/{name}:predict": {"application/json": {"schema": _object(instances={"anyOf": [ROWS, LISTS]})}},
+        **{path: {"application/json": {"schema": _inference()}} for path in infer},
+    }
+    for path, content in bodies.items():
+        described["paths"][path]["post"]["requestBody"] = {"required": True, "content": content}
+    if settings.auth is not None:
+        described["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"bearer": []}]
     return described
+
+
+async def _elsewhere() -> None:
+    """Stands in the document for a route that the application answers without FastAPI."""
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _invocations() -> dict[str, Any]:
+    names = {"type": "array", "items": {"type": "string"}}
+    columns = {"type": "object", "additionalProperties": {"type": "array"}}
+    split = {"type": "object", "properties": {"columns": names, "data": LISTS}, "required": ["data"]}
+    return {
+        "anyOf": [
+            _object(dataframe_split=split),
+            _object(dataframe_records=ROWS),
+            _object(instances={"anyOf": [ROWS, LISTS]}),
+            _object(inputs={"anyOf": [columns, ROWS, LISTS]}),
+        ]
+    }
+
+
+def _inference() -> dict[str, Any]:
+    schema = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {key: value for key, value in schema.items() if key != "$defs"}
+
+
+def _example(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"example": row["example"]} if "example" in row else {}
 
 
 def request_schema(inputs: Inputs, about: Artifact) -> dict[str, Any]:
@@ -123,7 +146,7 @@ def request_schema(inputs: Inputs, about: Artifact) -> dict[str, Any]:
 
 def page(described: dict[str, Any], url: str) -> str:
     """The document for people: the features, an example to paste, what can be answered. No script, nothing from elsewhere."""
-    schema = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema = described["components"]["schemas"]["Row"]
     required = schema.get("required", [])
     features = "".join(
         _cells(name, _type(kind), "yes" if name in required else "no", _possible(kind), kind.get("description", ""))

@@ -18,12 +18,15 @@
       · LoadTooSlow       it is right, and loading takes longer than the spec allows
       · LatencyTooHigh    it is right, and predicting takes longer than the spec allows
   - Refused               one request gets no prediction; the process goes on
-    + InvalidBody         what was sent is not a JSON object
+    + InvalidBody         what was sent is not JSON, or not of the form that its route takes
     + OutOfBounds         a value outside what a person declared as possible, or outside training where that is refused
     + InvalidFeatures     a feature is missing, unknown or of another type
     + Unanswerable        all is of the right type, and the estimator refuses it
     + BodyTooLarge        more bytes than this server takes
     + BodyTooSlow         the body did not arrive in time
+    + UnsupportedMedia    the body is of a kind that its route does not take
+    + Unauthorized        the request shows no token that this server knows
+    + UnknownModel        the request is for a model, or a version, that is not the one here
     + NotReady            the model is not loaded yet
     + Overloaded          more requests than this pod can answer; try again, elsewhere if possible
     + PredictionTooSlow   the model took longer than a request may take
@@ -125,10 +128,17 @@ class LatencyTooHigh(ModelAtFault):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One mistake in a request: which feature, and what is wrong with it."""
+    """One mistake in a request: which feature, what is wrong with it, and in which row, where there are several."""
 
     feature: str
     message: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        """In words; a mistake without a feature is one of the whole row."""
+        if self.row is None:
+            return f"{self.feature} {self.message}".strip()
+        return f"row {self.row}: {self.feature} {self.message}" if self.feature else f"row {self.row} {self.message}"
 
 
 class Refused(ServerError):
@@ -140,7 +150,7 @@ class Refused(ServerError):
 
 
 class InvalidBody(Refused):
-    """The body is not one flat JSON object."""
+    """The body is not what its route takes: no JSON, or JSON of another form."""
 
 
 class OutOfBounds(Refused):
@@ -163,6 +173,18 @@ class BodyTooSlow(Refused):
     """The body did not arrive within the time that a request may take."""
 
 
+class UnsupportedMedia(Refused):
+    """The content type is none that this route takes."""
+
+
+class Unauthorized(Refused):
+    """There is no bearer token, or none that is known."""
+
+
+class UnknownModel(Refused):
+    """The path names a model or a version that this pod does not serve."""
+
+
 class NotReady(Refused):
     """The model is not loaded yet."""
 
@@ -179,3 +201,7 @@ def text_of(error: BaseException) -> str:
     """An exception of a model in one bounded line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:MAX_TEXT]}{'…' if len(text) > MAX_TEXT else ''}"
+
+
+REFUSALS = (*(kind.__name__ for kind in Refused.__subclasses__()), "Internal")
+"""Every reason for which a request gets no prediction; the last one is nobody's intention."""

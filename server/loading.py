@@ -39,8 +39,7 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
         loaded,
         metrics,
         settings.model.version,
-        threads=settings.threads,
-        max_waiting=settings.max_waiting,
+        batching=settings.batching,
         timeout=settings.request_timeout_seconds,
     )
     predictor.start()

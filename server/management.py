@@ -7,7 +7,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.pod import Pod
-from server.stamp import Stamp
+from server.stamp import Stamp, Stamped
 
 
 def create_management(pod: Pod) -> ASGIApp:
@@ -35,4 +35,4 @@ def create_management(pod: Pod) -> ASGIApp:
         return Response(content, headers={"content-type": media_type})
 
     routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
-    return Stamp(Starlette(routes=routes), pod)
+    return Stamped(Starlette(routes=routes), Stamp(pod))

@@ -7,6 +7,7 @@ from server.artifact import Artifact
 from server.engine import Engine
 from server.metrics import Metrics
 from server.predictor import Predictor
+from server.protocols import Model
 from server.replay import Proof
 from server.settings import Settings
 from server.validation import Validator
@@ -40,3 +41,14 @@ class Pod:
         if self.draining:
             return "Draining"
         return "Loading" if self.serving is None else "Ready"
+
+    def model(self, serving: Serving) -> Model:
+        """What protocols know of it."""
+        return Model(
+            name=self.settings.served_name,
+            version=self.settings.model.version,
+            inputs=serving.engine.inputs,
+            validator=serving.validator,
+            classes=serving.engine.classes,
+            has_probabilities=serving.engine.has_probabilities,
+        )

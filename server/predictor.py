@@ -1,55 +1,44 @@
-"""One prediction at a time for each thread, off the event loop, measured; and no more in line than can be answered soon."""
+"""An engine asked by requests: on the event loop where that is faster than a hop to a thread, else in line; and measured."""
 
-import asyncio
 import math
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import threadpoolctl
 
 from server.artifact import Label
+from server.batching import Line
 from server.engine import Engine, Predicted
-from server.errors import Overloaded, PredictionTooSlow, Unanswerable
-from server.metrics import Metrics, PredictionClasses, label_text
-from server.table import Row
+from server.errors import Unanswerable
+from server.metrics import Metrics, PredictionClasses
+from server.settings import Batching
+from server.table import Row, Rows
 
 FEWEST = 20
 """So many a warm-up makes however long they take: of fewer, the slowest says nothing."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """The answer to one row."""
-
-    label: Label | list[Label]
-    probability: float | None
-    """Of the predicted class; None where the model has no probabilities."""
-    probabilities: dict[str, float] | None
-    seconds: float
-    """From the complete request to the answer."""
+AT_ONCE_ROWS = 32
+"""So many rows of a fast engine hold the event loop up for no longer than a few requests do."""
 
 
 class Predictor:
-    """The model behind a bounded line."""
+    """The engine, and the thread in which it works."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, version: str, *, threads: int, max_waiting: int, timeout: float) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, version: str, *, batching: Batching, timeout: float) -> None:
         self._engine = engine
         self._metrics = metrics
         self._version = version
-        self._timeout = timeout
-        self._places = threading.BoundedSemaphore(threads + max_waiting)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict", initializer=_one_thread_each)
-        self._texts = [label_text(label) for label in engine.classes or ()]
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict", initializer=_one_thread_each)
+        self._line = Line(self._timed, self._pool, max_size=batching.max_size, max_waiting=batching.max_waiting, timeout=timeout)
+        self._at_once = AT_ONCE_ROWS if engine.fast else 0
         self._classes = PredictionClasses(engine.classes)
+        metrics.waiting.set_function(self._line.__len__)
 
     def start(self) -> None:
-        """Start every thread now, so that no request waits for it: each stays here until all are."""
-        together = threading.Barrier(self._threads)
-        for started in [self._pool.submit(together.wait) for _ in range(self._threads)]:
-            started.result()
+        """Start the thread now, so that no request waits for it."""
+        self._pool.submit(threading.get_ident).result()
 
     def warm_up(self, row: Row, times: int, seconds: float) -> list[float]:
         """How long predictions of one row take, as requests will have them made: `times`, or as many as fit into `seconds`."""
@@ -57,56 +46,52 @@ class Predictor:
         def work() -> list[float]:
             took: list[float] = []
             while len(took) < times and (len(took) < FEWEST or sum(took) < seconds):
-                started = time.perf_counter()
-                self._engine.predict((row,))
-                took.append(time.perf_counter() - started)
+                took.append(self._timed((row,))[1])
+                self._line.cost.observe(1, took[-1])
             return took
 
         return self._pool.submit(work).result()
 
-    async def predict(self, row: Row, started: float) -> Prediction:
-        """The answer to one row of a request that was complete at `started` (on `time.perf_counter`)."""
-        if not self._places.acquire(blocking=False):
-            raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
-        job = self._pool.submit(self._engine.predict, (row,))
-        job.add_done_callback(self._leave)
-        with self._metrics.waiting.track_inprogress():
-            try:
-                async with asyncio.timeout(self._timeout):
-                    predicted = await asyncio.wrap_future(job)
-            except TimeoutError as e:
-                raise PredictionTooSlow("The model did not answer in time.") from e
-            except ValueError as e:
-                raise Unanswerable("The model does not take these values, although each is of the right type.") from e
-        prediction = self._prediction(predicted, started)
-        self._metrics.latency.observe(prediction.seconds)
-        self._metrics.predictions.labels(self._version, self._classes.of(prediction.label)).inc()
-        return prediction
+    async def predict(self, rows: Rows, started: float) -> tuple[Predicted, float]:
+        """The answer to the rows of a request that was complete at `started` (on `time.perf_counter`), and its seconds."""
+        try:
+            if len(rows) <= self._at_once:
+                predicted = self._engine.predict(rows)
+            else:
+                predicted = await self._line.predict(rows)
+        except ValueError as e:
+            raise Unanswerable("The model does not take these values, although each is of the right type.") from e
+        _require_finite(predicted)
+        seconds = time.perf_counter() - started
+        self._metrics.latency.observe(seconds)
+        for label in predicted.predictions:
+            self._metrics.predictions.count(self._version, self._classes.of(label))
+        return predicted, seconds
 
     def close(self) -> None:
-        """Let go of the threads; what they are at is finished first."""
+        """Let go of the thread; what it is at is finished first."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, _: Future[Predicted]) -> None:
-        self._places.release()
-
-    def _prediction(self, predicted: Predicted, started: float) -> Prediction:
-        label, row = predicted.predictions[0], predicted.probabilities[0] if predicted.probabilities else []
-        if not all(map(math.isfinite, row)) or any(isinstance(x, float) and not math.isfinite(x) for x in _flat(label)):
-            raise Unanswerable("The model's answer to these values is not a number.")
-        probabilities = dict(zip(self._texts, row, strict=True)) if row else None
-        return Prediction(
-            label=label,
-            probability=probabilities[label_text(label)] if probabilities and not isinstance(label, list) else None,
-            probabilities=probabilities,
-            seconds=time.perf_counter() - started,
-        )
+    def _timed(self, rows: Rows) -> tuple[Predicted, float]:
+        started = time.perf_counter()
+        return self._engine.predict(rows), time.perf_counter() - started
 
 
-def _flat(label: Label | list[Label]) -> list[Label]:
-    return label if isinstance(label, list) else [label]
+def _require_finite(predicted: Predicted) -> None:
+    rows = predicted.probabilities
+    for number, label in enumerate(predicted.predictions):
+        if (type(label) is int or type(label) is str or all(math.isfinite(x) for x in _flat(label) if isinstance(x, float))) and (
+            rows is None or math.isfinite(sum(rows[number]))
+        ):
+            continue
+        where = f" (row {number + 1})" if len(predicted.predictions) > 1 else ""
+        raise Unanswerable(f"The model's answer to these values is not a number{where}.")
+
+
+def _flat(label: Label | list[Label]) -> Sequence[Label]:
+    return label if isinstance(label, list) else (label,)
 
 
 def _one_thread_each() -> None:
-    """Parallelism comes from the line of requests: BLAS and OpenMP would only fight each other over the same cores."""
+    """Parallelism comes from the requests: BLAS and OpenMP would only fight each other over the same cores."""
     threadpoolctl.threadpool_limits(limits=1)

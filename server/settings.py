@@ -60,6 +60,22 @@ class Gates(_Told):
     """A pod that starts later is not judged: it is one more of many, perhaps on a busy node."""
 
 
+class Batching(_Told):
+    """How requests for an engine that is slower than a thread hop share its calls."""
+
+    max_size: Annotated[int, Field(ge=1)] = 64
+    """Rows in one call, unless a single request has more. 1: each request is asked about alone."""
+    max_waiting: Annotated[int, Field(ge=1)] = 256
+    """Requests in line, however short the wait; the next one is told at once to try elsewhere."""
+
+
+class Auth(_Told):
+    """Who may ask."""
+
+    token_files: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Each holds one bearer token; any of them opens the port for clients. They are read again when they change."""
+
+
 class Settings(_Told):
     """All that a pod is told. Only the model is required."""
 
@@ -82,14 +98,19 @@ class Settings(_Told):
     gates: Gates | None = None
     drain_seconds: Seconds = 5
     """How long a pod that must go still answers, so that every load balancer has noticed."""
-    threads: Annotated[int, Field(ge=1, le=256)] = 1
-    """How many predictions run at once. scikit-learn holds Python's lock for most of one, so more answer less."""
-    max_waiting: Annotated[int, Field(ge=0)] = 128
-    """How many requests may wait for a thread. The next one is told at once to try elsewhere."""
+    batching: Batching = Batching()
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """How protocols with names in their paths call the model; else the resource's name, else the registered model's."""
+    auth: Auth | None = None
     fetch_timeout_seconds: Seconds = 300
     """How long the init step tries to get the model."""
     termination_message_path: Path = TERMINATION_LOG
     """The field of the same name of the container."""
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in paths."""
+        return self.model_name or (self.resource.name if self.resource else self.model.name)
 
 
 def parse(environment: Mapping[str, str]) -> Settings:

@@ -1,42 +1,55 @@
-"""From bytes to a row, or to all that is wrong with them at once. What is allowed is compiled once, from the signature."""
+"""From cells to rows that a model can take, or to all that is wrong with them at once. What is allowed is compiled once,
+from the signature.
+
+Numbers are checked all together in an array. Whatever stands out there, and whatever is no number, is looked at cell by cell.
+"""
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from server.artifact import Bounds, Range
-from server.errors import Detail, InvalidBody, InvalidFeatures, OutOfBounds
+from server.errors import Detail, InvalidFeatures, OutOfBounds
+from server.jsontext import MAX_SHOWN
 from server.signature import Columns, Inputs, Vector
-from server.table import Column, ColumnType, Row, Value
+from server.table import Column, ColumnType, Row, Rows, Value
 
 MAX_DETAILS = 100
 MAX_SUGGESTIONS = 5
-MAX_SHOWN = 60
-"""Characters of a name or a value that an error repeats."""
 
 VECTOR_KEY = "features"
 """Under which a model without names takes its numbers."""
 
 _ABSENT, _WRONG = object(), object()
+_NUMBERS = frozenset((float, int))
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A row that the model can take, and which of its features lie outside what training has seen."""
+    """Rows that the model can take, and how many values of which features lie outside what training has seen."""
 
-    row: Row
-    out_of_range: tuple[str, ...] = ()
+    rows: Rows
+    out_of_range: Mapping[str, int] = field(default_factory=dict)
 
 
 class Validator(Protocol):
     """What a model takes."""
 
-    def check(self, body: Mapping[str, Any]) -> Checked:
-        """The row in this object; raises with every mistake."""
+    def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
+        """Rows from JSON objects; raises with every mistake, by the number of its row if they are numbered."""
+
+    def cells(self, rows: Sequence[Any] | npt.NDArray[Any], names: Sequence[str] | None = None) -> Checked:
+        """Rows from lists of values under these names, or in the order of the model's features."""
 
 
 def validator(inputs: Inputs, bounds: Bounds, *, reject_unseen: bool = False) -> Validator:
@@ -44,29 +57,6 @@ def validator(inputs: Inputs, bounds: Bounds, *, reject_unseen: bool = False) ->
     if isinstance(inputs, Columns):
         return ColumnsValidator(inputs.columns, bounds, reject_unseen=reject_unseen)
     return VectorValidator(inputs)
-
-
-def parse(body: bytes, charset: str | None = None, encoding: str | None = None) -> dict[str, Any]:
-    """The JSON object in a body. Whatever Python takes beyond the standard is refused: a client would learn it too late."""
-    if charset is not None and charset.lower() not in ("utf-8", "utf8", "us-ascii"):
-        raise InvalidBody(f"The body is declared as {charset[:MAX_SHOWN]}; JSON travels as UTF-8.")
-    if encoding is not None and encoding.lower() != "identity":
-        raise InvalidBody(f"The body is compressed ({encoding[:MAX_SHOWN]}); send it as it is.")
-    if not body.strip():
-        raise InvalidBody("The body is empty; a JSON object with the features is expected.")
-    try:
-        value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant)
-    except UnicodeDecodeError as e:
-        raise InvalidBody("The body is not UTF-8.") from e
-    except json.JSONDecodeError as e:
-        raise InvalidBody(f"The body is not JSON: {e}.") from e
-    except RecursionError as e:
-        raise InvalidBody("The body is nested too deeply; one flat object is expected.") from e
-    except ValueError as e:
-        raise InvalidBody("The body has a number with too many digits.") from e
-    if not isinstance(value, dict):
-        raise InvalidBody("The body is not a JSON object; one with a key for each feature is expected.")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,94 +70,203 @@ class _Rule:
 
 
 class ColumnsValidator:
-    """One flat object with a key for each feature."""
+    """Rows with a value for each feature."""
 
     def __init__(self, columns: Sequence[Column], bounds: Bounds, *, reject_unseen: bool = False) -> None:
         self._reject_unseen = reject_unseen
-        self._names = frozenset(column.name for column in columns)
+        self._names = tuple(column.name for column in columns)
+        self._known = frozenset(self._names)
+        self._pick = _picker(self._names)
         self._rules = tuple(
             _Rule(column, _TAKES[column.type], _limits(column, bounds.seen), _limits(column, bounds.declared))
             for column in columns
         )
+        self._numeric = bool(columns) and all(column.numeric for column in columns)
+        if self._numeric:
+            possible = [_both(_EXACT[rule.column.type], rule.declared) for rule in self._rules]
+            self._lowest, self._highest = np.array(possible, dtype=np.float64).T.copy()
+            self._usual_low = np.maximum(self._lowest, [rule.seen[0] for rule in self._rules])
+            self._usual_high = np.minimum(self._highest, [rule.seen[1] for rule in self._rules])
+            self._whole = np.array([rule.column.type in ("integer", "long") for rule in self._rules])
+            self._any_whole = bool(self._whole.any())
 
-    def check(self, body: Mapping[str, Any]) -> Checked:
-        """The row in this object; raises with every mistake."""
-        row: list[Value] = []
+    def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
+        """Rows from JSON objects."""
+        if self._numeric:
+            try:
+                picked = [self._pick(record) for record in records]
+            except (KeyError, TypeError):
+                return self._one_by_one(records, numbered=numbered)
+            width = len(self._names)
+            if all(len(record) == width for record in records) and (checked := self._numbers(picked)):
+                return checked
+        return self._one_by_one(records, numbered=numbered)
+
+    def cells(self, rows: Sequence[Any] | npt.NDArray[Any], names: Sequence[str] | None = None) -> Checked:
+        """Rows from lists of values."""
+        order = tuple(names) if names is not None else self._names
+        ragged = [] if isinstance(rows, np.ndarray) else _ragged(rows, len(order))
+        twice = [Detail(name[:MAX_SHOWN], "is named more than once") for name, count in Counter(order).items() if count > 1]
+        if mistakes := twice + ragged:
+            raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
+        if isinstance(rows, np.ndarray) and rows.shape[1] != len(order):
+            raise InvalidFeatures(f"The model can't take this: there are {rows.shape[1]} columns, {len(order)} are expected.")
+        if self._numeric and self._known == frozenset(order):
+            where = [order.index(name) for name in self._names]
+            in_order: Sequence[Any] | npt.NDArray[Any] = rows
+            if order != self._names:
+                in_order = rows[:, where] if isinstance(rows, np.ndarray) else list(map(_picker(tuple(where)), rows))
+            if checked := self._numbers(in_order):
+                return checked
+        listed = _lists(rows) if isinstance(rows, np.ndarray) else rows
+        return self._one_by_one([dict(zip(order, row, strict=True)) for row in listed], numbered=True)
+
+    def _numbers(self, rows: Sequence[Row] | npt.NDArray[Any]) -> Checked | None:
+        """All at once; None where a cell must be looked at by itself."""
+        if isinstance(rows, np.ndarray):
+            if rows.dtype.kind not in "fiu" or not len(rows):
+                return None
+        elif not _NUMBERS.issuperset(map(type, chain.from_iterable(rows))) or not rows:
+            return None
+        try:
+            array = np.array(rows, dtype=np.float64)
+        except OverflowError:
+            return None
+        unusual = ~((array >= self._usual_low) & (array <= self._usual_high))
+        if self._any_whole and np.count_nonzero(array[:, self._whole] % 1):
+            return None
+        if not np.count_nonzero(unusual):
+            return Checked(array)
+        if self._reject_unseen or not ((array >= self._lowest) & (array <= self._highest)).all():
+            return None
+        return Checked(array, {self._names[index]: int(unusual[:, index].sum()) for index in np.flatnonzero(unusual.any(axis=0))})
+
+    def _one_by_one(self, records: Sequence[Any], *, numbered: bool) -> Checked:
+        rows: list[Row] = []
         mistakes: list[Detail] = []
         impossible: list[Detail] = []
-        unusual: list[str] = []
+        unusual: Counter[str] = Counter()
+        for number, record in enumerate(records, start=1):
+            row = number if numbered else None
+            if isinstance(record, dict):
+                rows.append(self._row(record, row, mistakes, impossible, unusual))
+            else:
+                mistakes.append(Detail("", f"is {_shown(record)}, an object with a key for each feature is expected", row))
+            if len(mistakes) > MAX_DETAILS:
+                break
+        if not records:
+            mistakes.append(Detail("", "there are no rows, at least one is expected"))
+        if mistakes:
+            raise InvalidFeatures(_sentence(mistakes + impossible), (mistakes + impossible)[:MAX_DETAILS])
+        if impossible:
+            raise OutOfBounds(_sentence(impossible), impossible[:MAX_DETAILS])
+        return Checked(rows, dict(unusual))
+
+    def _row(
+        self,
+        record: Mapping[str, Any],
+        number: int | None,
+        mistakes: list[Detail],
+        impossible: list[Detail],
+        unusual: Counter[str],
+    ) -> Row:
+        row: list[Value] = []
         found = 0
         for rule in self._rules:
             name = rule.column.name
-            value = body.get(name, _ABSENT)
+            value = record.get(name, _ABSENT)
             found += value is not _ABSENT
             if value is None or value is _ABSENT:
                 if rule.column.required:
-                    mistakes.append(Detail(name, f"is {'null' if value is None else 'missing'}, {_EXPECTED[rule.column.type]}"))
+                    what = "null" if value is None else "missing"
+                    mistakes.append(Detail(name, f"is {what}, {_EXPECTED[rule.column.type]}", number))
                 row.append(None)
                 continue
             taken = rule.take(value)
             row.append(taken)
             if taken is _WRONG:
-                mistakes.append(Detail(name, f"is {_shown(value)}, {_EXPECTED[rule.column.type]}"))
+                mistakes.append(Detail(name, f"is {_shown(value)}, {_EXPECTED[rule.column.type]}", number))
             elif rule.column.numeric:
                 if not rule.declared[0] <= taken <= rule.declared[1]:
-                    impossible.append(Detail(name, f"is {_shown(value)}, {_between(rule.declared)}"))
+                    impossible.append(Detail(name, f"is {_shown(value)}, {_between(rule.declared)}", number))
                 elif not rule.seen[0] <= taken <= rule.seen[1]:
                     if self._reject_unseen:
-                        impossible.append(Detail(name, f"is {_shown(value)}, {_between(rule.seen)}: training has seen no other"))
-                    unusual.append(name)
-        if found < len(body):
-            mistakes.extend(self._unknown(body))
-        if mistakes:
-            raise InvalidFeatures(_sentence(mistakes + impossible), (mistakes + impossible)[:MAX_DETAILS])
-        if impossible:
-            raise OutOfBounds(_sentence(impossible), impossible[:MAX_DETAILS])
-        return Checked(row, tuple(unusual))
+                        words = f"is {_shown(value)}, {_between(rule.seen)}: training has seen no other"
+                        impossible.append(Detail(name, words, number))
+                    unusual[name] += 1
+        if found < len(record):
+            mistakes.extend(self._unknown(record, number))
+        return row
 
-    def _unknown(self, body: Mapping[str, Any]) -> list[Detail]:
+    def _unknown(self, record: Mapping[str, Any], number: int | None) -> list[Detail]:
         details: list[Detail] = []
-        for name in body:
-            if name in self._names:
+        for name in record:
+            if name in self._known:
                 continue
             close = get_close_matches(name[:MAX_SHOWN], self._names, n=1) if len(details) < MAX_SUGGESTIONS else ()
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            details.append(Detail(name[:MAX_SHOWN], f"is not a feature of this model{hint}"))
+            details.append(Detail(name[:MAX_SHOWN], f"is not a feature of this model{hint}", number))
         return details
 
 
 class VectorValidator:
-    """For a model without names: `{"features": [1.0, 2.0]}`."""
+    """For a model without names: rows of values, or `{"features": [1.0, 2.0]}`."""
 
     def __init__(self, inputs: Vector) -> None:
         self._width = inputs.width
         self._numbers = inputs.numbers
         self._optional = inputs.optional
+        self._value = _EXPECTED["double"] if inputs.numbers else "a single value is expected"
 
-    def check(self, body: Mapping[str, Any]) -> Checked:
-        """The row in this object; raises with every mistake."""
-        mistakes = [Detail(key[:MAX_SHOWN], f"is not known, {self._expected}") for key in body if key != VECTOR_KEY]
-        values = body.get(VECTOR_KEY, _ABSENT)
-        row: list[Any] = []
-        if not isinstance(values, list) or not values or len(values) != (self._width or len(values)):
-            what = f"has {len(values)} values" if isinstance(values, list) else f"is {_shown(values)}"
-            mistakes.append(Detail(VECTOR_KEY, f"{what}, {self._expected}"))
-        else:
-            row = [self._taken(value) for value in values]
-            expected = _EXPECTED["double"] if self._numbers else "a single value is expected"
-            mistakes.extend(
-                Detail(f"{VECTOR_KEY}[{index}]", f"is {_shown(value)}, {expected}")
-                for index, (value, taken) in enumerate(zip(values, row, strict=True))
-                if taken is _WRONG
-            )
+    def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
+        """Rows from JSON objects with the one key that there is."""
+        mistakes: list[Detail] = []
+        for number, record in enumerate(records, start=1):
+            row = number if numbered else None
+            if not isinstance(record, dict):
+                mistakes.append(Detail("", f"is {_shown(record)}, {self._expected}", row))
+                continue
+            mistakes += [Detail(key[:MAX_SHOWN], f"is not known, {self._expected}", row) for key in record if key != VECTOR_KEY]
+            if not isinstance(record.get(VECTOR_KEY), list):
+                mistakes.append(Detail(VECTOR_KEY, f"is {_shown(record.get(VECTOR_KEY, _ABSENT))}, {self._expected}", row))
         if mistakes:
             raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
-        return Checked(row)
+        return self._checked([record[VECTOR_KEY] for record in records], numbered=numbered)
+
+    def cells(self, rows: Sequence[Any] | npt.NDArray[Any], names: Sequence[str] | None = None) -> Checked:
+        """Rows of numbers, whatever they are called."""
+        listed = _lists(rows) if isinstance(rows, np.ndarray) else rows
+        if mistakes := _ragged(listed, None if names is None else len(names)):
+            raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
+        return self._checked(listed, numbered=True)
+
+    def _checked(self, rows: Sequence[Any], *, numbered: bool) -> Checked:
+        width = self._width or (len(rows[0]) if rows else 0)
+        mistakes: list[Detail] = []
+        taken_rows: list[Row] = []
+        for number, row in enumerate(rows, start=1):
+            of = number if numbered else None
+            if not row or len(row) != width:
+                mistakes.append(Detail(VECTOR_KEY, f"has {len(row)} values, {self._expected}", of))
+            elif not all(type(cell) is float and math.isfinite(cell) for cell in row):
+                taken = [self._taken(cell) for cell in row]
+                mistakes.extend(
+                    Detail(f"{VECTOR_KEY}[{index}]", f"is {_shown(row[index])}, {self._value}", of)
+                    for index, cell in enumerate(taken)
+                    if cell is _WRONG
+                )
+                row = taken
+            taken_rows.append(row)
+        if not rows:
+            mistakes.append(Detail("", "there are no rows, at least one is expected"))
+        if mistakes:
+            raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
+        return Checked(np.array(taken_rows, dtype=np.float64) if self._numbers else taken_rows)
 
     def _taken(self, value: Any) -> Any:
         if value is None and self._optional:
             return None
-        if self._numbers or type(value) in (int, float):
+        if self._numbers or type(value) in _NUMBERS:
             return _double(value)
         return value if type(value) is bool else _string(value)
 
@@ -177,22 +276,27 @@ class VectorValidator:
         return f'this model takes {{"{VECTOR_KEY}": [{count} {"numbers" if self._numbers else "values"}]}}'
 
 
-# --- JSON, without what Python allows beyond it -----------------------------------------------------------------------
+def _picker(keys: tuple[Any, ...]) -> Callable[[Any], Sequence[Any]]:
+    """The values under these keys, also where there is one: itemgetter would give it without a tuple around."""
+    if len(keys) == 1:
+        return lambda record: (record[keys[0]],)
+    return itemgetter(*keys) if keys else lambda _: ()
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InvalidBody(f"The key {name[:MAX_SHOWN]!r} stands in the body more than once.")
-            seen.add(name)
-    return value
+def _ragged(rows: Sequence[Any], width: int | None) -> list[Detail]:
+    """The rows that are no list of this many values."""
+    details: list[Detail] = []
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, list | tuple):
+            details.append(Detail("", f"is {_shown(row)}, a list of values is expected", number))
+        elif width is not None and len(row) != width:
+            details.append(Detail("", f"has {len(row)} values, {width} are expected", number))
+    return details
 
 
-def _constant(name: str) -> None:
-    raise InvalidBody(f"The body has {name}, which is not JSON.")
+def _lists(rows: npt.NDArray[Any]) -> list[list[Any]]:
+    """The same as JSON would bring them: NaN is a missing value."""
+    return [[None if type(cell) is float and cell != cell else cell for cell in row] for row in rows.tolist()]
 
 
 # --- one value --------------------------------------------------------------------------------------------------------
@@ -212,7 +316,7 @@ def _double(value: Any) -> Any:
 
 def _float(value: Any) -> Any:
     taken = _double(value)
-    return taken if taken is not _WRONG and abs(taken) <= 3.4028234663852886e38 else _WRONG
+    return taken if taken is not _WRONG and abs(taken) <= _SINGLE else _WRONG
 
 
 def _whole(bits: int) -> Callable[[Any], Any]:
@@ -244,6 +348,16 @@ def _datetime(value: Any) -> Any:
     return value if moment.tzinfo is None and 1678 <= moment.year <= 2261 else _WRONG
 
 
+_SINGLE = 3.4028234663852886e38
+
+_EXACT: Mapping[ColumnType, tuple[float, float]] = {
+    "integer": (-(2.0**31), 2.0**31 - 1),
+    "long": (-(2.0**53), 2.0**53),
+    "float": (-_SINGLE, _SINGLE),
+    "double": (-1.7976931348623157e308, 1.7976931348623157e308),
+}
+"""What an array of doubles holds exactly of these types; a larger whole number stays one of Python's."""
+
 _TAKES: Mapping[ColumnType, Callable[[Any], Any]] = {
     "boolean": _boolean,
     "integer": _whole(32),
@@ -273,6 +387,10 @@ def _limits(column: Column, ranges: Mapping[str, Range]) -> tuple[float, float]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
+def _both(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return max(one[0], other[0]), min(one[1], other[1])
+
+
 def _between(limits: tuple[float, float]) -> str:
     low, high = limits
     if high == math.inf:
@@ -294,6 +412,6 @@ def _shown(value: Any) -> str:
 
 
 def _sentence(mistakes: Sequence[Detail]) -> str:
-    first = "; ".join(f"{mistake.feature} {mistake.message}" for mistake in mistakes[:3])
+    first = "; ".join(str(mistake) for mistake in mistakes[:3])
     more = f"; and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
     return f"The model can't take this: {first}{more}."

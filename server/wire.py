@@ -1,11 +1,12 @@
 """Two corrections to uvicorn's HTTP/1.1: what asks for another protocol is still answered, and so is what is no HTTP."""
 
 import json
-import uuid
 from collections.abc import Sequence
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from server.stamp import new_id
 
 NOT_REPLAYED = (b"connection", b"upgrade", b"http2-settings")
 
@@ -51,7 +52,7 @@ class Protocol(HttpToolsProtocol):
             (b"content-length", str(len(content)).encode()),
             (b"connection", b"close"),
             *self.identity,
-            (b"x-request-id", uuid.uuid4().hex.encode()),
+            (b"x-request-id", new_id()),
         ]
         self.transport.write(b"".join([STATUS_LINE[400], *map(_line, headers), b"\r\n", content]))
         self.transport.close()

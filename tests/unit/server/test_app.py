@@ -107,7 +107,8 @@ REFUSALS: list[tuple[Any, int, str]] = [
     (b"{", 400, "InvalidBody"),
     (b'{"a": NaN}', 400, "InvalidBody"),
     (b'{"a": 1, "a": 2}', 400, "InvalidBody"),
-    (b"[1]", 400, "InvalidBody"),
+    (b"1", 400, "InvalidBody"),
+    (b"[1]", 422, "InvalidFeatures"),
     (factories.FOREST_ROW | {"mean radius": 100.5}, 400, "OutOfBounds"),
     ({}, 422, "InvalidFeatures"),
     (factories.FOREST_ROW | {"mean radius": "x"}, 422, "InvalidFeatures"),
@@ -221,7 +222,7 @@ def test_a_draining_pod_answers_and_says_goodbye(serve: Served) -> None:
 
 
 def test_more_than_can_be_answered_soon_is_told_so_at_once(serve: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    client, pod = serve("regressor", threads=1, maxWaiting=1)
+    client, pod = serve("regressor", batching={"maxWaiting": 1})
     assert pod.serving is not None
     entered, leave = threading.Semaphore(0), threading.Event()
     predict = pod.serving.engine.predict
@@ -258,7 +259,7 @@ def test_a_model_that_takes_too_long_is_not_waited_for(serve: Served, monkeypatc
 def test_the_document_describes_the_features_of_this_model(client: Client, serve: Served) -> None:
     described = client.get("/openapi.json").json()
     operation = described["paths"]["/predict"]["post"]
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    schema = described["components"]["schemas"]["Row"]
     assert list(schema["properties"]) == schema["required"] == list(factories.FOREST_ROW)
     assert (schema["example"], schema["additionalProperties"]) == (factories.FOREST_ROW, False)
     radius = schema["properties"]["mean radius"]
@@ -266,16 +267,15 @@ def test_the_document_describes_the_features_of_this_model(client: Client, serve
         "description"
     ]
     assert {"200", "400", "408", "413", "422", "503"} <= set(operation["responses"])
-    mixed = serve("mixed")[0].get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
-    kinds = {name: kind["type"] for name, kind in mixed["content"]["application/json"]["schema"]["properties"].items()}
+    mixed = serve("mixed")[0].get("/openapi.json").json()["components"]["schemas"]["Row"]
+    kinds = {name: kind["type"] for name, kind in mixed["properties"].items()}
     assert kinds == {"age": "integer", "income": "number", "plan": "string", "active": "boolean"}
 
 
 def test_the_example_of_the_document_is_answered(client: Client) -> None:
-    schema = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"][
-        "schema"
-    ]
-    assert client.post("/predict", json=schema["example"]).status_code == 200
+    operation = client.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    assert client.post("/predict", json=example).status_code == 200
 
 
 class Sources(HTMLParser):

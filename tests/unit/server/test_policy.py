@@ -89,19 +89,19 @@ class TestOutOfRange:
     BOUNDS = Bounds(seen={"age": (18.0, 90.0)}, declared={"age": (0.0, 120.0)})
 
     def test_it_is_flagged_unless_the_spec_wants_it_refused(self) -> None:
-        assert validation.validator(self.INPUTS, self.BOUNDS).check({"age": 99}).out_of_range == ("age",)
+        assert validation.validator(self.INPUTS, self.BOUNDS).records([{"age": 99}]).out_of_range == {"age": 1}
         rejecting = validation.validator(self.INPUTS, self.BOUNDS, reject_unseen=True)
-        with pytest.raises(OutOfBounds, match="age is 99, 18 to 90 is possible: training has seen no other"):
-            rejecting.check({"age": 99})
-        assert rejecting.check({"age": 18}).out_of_range == ()
+        with pytest.raises(OutOfBounds, match="row 1: age is 99, 18 to 90 is possible: training has seen no other"):
+            rejecting.records([{"age": 99}])
+        assert rejecting.records([{"age": 18}]).out_of_range == {}
 
     def test_a_mistake_is_still_a_mistake(self) -> None:
         rejecting = validation.validator(self.INPUTS, self.BOUNDS, reject_unseen=True)
         with pytest.raises(InvalidFeatures, match="age is missing"):
-            rejecting.check({})
+            rejecting.records([{}])
 
     def test_the_pod_is_told(self, model: Model) -> None:
         row = {**factories.FOREST_ROW, "mean area": 9000.0}
-        assert load(model("forest")).validator.check(row).out_of_range == ("mean area",)
+        assert load(model("forest")).validator.records([row]).out_of_range == {"mean area": 1}
         with pytest.raises(OutOfBounds):
-            load(model("forest"), outOfRange="Reject").validator.check(row)
+            load(model("forest"), outOfRange="Reject").validator.records([row])
