@@ -154,10 +154,11 @@ def _estimator(artifact: Artifact, trusted: Trust) -> Any:
             import skops.io  # imports all of scikit-learn, and most models are pickled
 
             allowed = {*trust.TRUSTED, *trusted.skops_types}
-            if untrusted := sorted(set(skops.io.get_untrusted_types(file=path)) - allowed):
+            if untrusted := set(skops.io.get_untrusted_types(file=path)) - allowed:
                 raise TypesUntrusted(
                     "The model's skops file has types that nobody has allowed. Review them, and allow them with "
-                    f"spec.trust.skopsTypes: [{', '.join(untrusted)}]; or log the model with estimators that need none of them."
+                    f"spec.trust.skopsTypes: [{', '.join(sorted(untrusted.union(trusted.skops_types)))}]; or log the model with "
+                    "estimators that need none of them."
                 )
             estimator = skops.io.load(path, trusted=sorted(allowed))
             if trust.has_broken_tree(estimator):

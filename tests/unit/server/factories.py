@@ -16,9 +16,8 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from server import manifest, settings
@@ -125,12 +124,14 @@ def without_signature(directory: Path) -> Path:
     return directory
 
 
-def neighbors(directory: Path) -> Path:
+SPLINE_TYPES = ("scipy._lib.array_api_compat.numpy._aliases.asarray", "scipy.interpolate._bsplines.BSpline")
+
+
+def splines(directory: Path) -> Path:
     """A skops file with types that the server does not trust."""
     features, target = cancer()
-    model = KNeighborsClassifier().fit(features, target)
-    types = ["sklearn.metrics._dist_metrics.EuclideanDistance64", "sklearn.neighbors._kd_tree.KDTree"]
-    return _save(directory, model, features.head(2), serialization="skops", skops_trusted_types=types)
+    model = make_pipeline(StandardScaler(), SplineTransformer(n_knots=3), LogisticRegression()).fit(features, target)
+    return _save(directory, model, features.head(2), serialization="skops", skops_trusted_types=list(SPLINE_TYPES))
 
 
 def _save(

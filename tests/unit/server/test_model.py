@@ -6,10 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import skops.io
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 
 from server import artifact, engine, loading, model, trust
 from server.errors import DigestMismatch, ExampleFailed, ExampleMismatch, FlavorUnsupported, LoadFailed
@@ -163,60 +161,3 @@ def test_an_answer_to_no_example_is_refused(model: Model, tmp_path: Path) -> Non
     about = artifact.read(directory)
     with pytest.raises(ExampleFailed, match="no input example"):
         replay(load(about), about)
-
-
-def test_the_trusted_types_are_names_that_scikit_learn_still_has() -> None:
-    for name in trust.TRUSTED:
-        module, _, attribute = name.rpartition(".")
-        assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
-
-
-def forest() -> RandomForestClassifier:
-    features, target = factories.cancer()
-    return RandomForestClassifier(2, max_leaf_nodes=9, random_state=0).fit(features, target)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("left_child", 10**6), ("left_child", 0), ("right_child", -5), ("feature", 10**6), ("feature", -7)],
-)
-def test_a_tree_that_leads_out_of_itself_is_refused(field: str, value: int) -> None:
-    broken = forest()
-    assert not trust.has_broken_tree(broken)
-    tree = broken.estimators_[1].tree_
-    state = tree.__getstate__()
-    state["nodes"] = state["nodes"].copy()
-    state["nodes"][field][0] = value
-    tree.__setstate__(state)
-    assert trust.has_broken_tree(broken)
-
-
-def test_a_skops_file_with_such_a_tree_is_not_loaded(model: Model, tmp_path: Path) -> None:
-    broken = forest()
-    tree = broken.estimators_[0].tree_
-    state = tree.__getstate__()
-    state["nodes"]["left_child"][0] = 10**6
-    tree.__setstate__(state)
-    directory = factories.altered(model("skops"), tmp_path / "model", lambda mlmodel: None)
-    skops.io.dump(broken, directory / "model.skops")
-    with pytest.raises(LoadFailed, match="tree whose nodes lead out of it"):
-        load(artifact.read(directory))
-
-
-def test_a_tree_for_wider_data_is_refused() -> None:
-    broken = forest()
-    features, target = factories.cancer()
-    wide = RandomForestClassifier(1).fit(np.hstack([features, features]), target)
-    broken.estimators_[1] = wide.estimators_[0]
-    assert trust.has_broken_tree(broken)
-
-
-@pytest.mark.parametrize(("field", "value"), [("left", 10**6), ("feature_idx", 4), ("bitset_idx", 10**6)])
-def test_a_boosted_tree_that_leads_out_of_itself_is_refused(field: str, value: int) -> None:
-    features, target = factories.cancer()
-    boosted = HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(features.round(-1).clip(0, 200), target)
-    assert not trust.has_broken_tree(boosted)
-    nodes = boosted._predictors[0][0].nodes
-    nodes["is_categorical"][0] = 1
-    nodes[field][0] = value
-    assert trust.has_broken_tree(boosted)
