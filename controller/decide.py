@@ -31,24 +31,33 @@ def decide(observed: Observed) -> Decision:
         return _first(observed)
 
     newest = newest_of(live, observed.remembered)
-    by_operator = taken_back(live, newest)
-    said = newest if by_operator else live
-    by_person = not by_operator and _person_went_back(observed, live, newest)
-    chosen = by_person or (bool(said.held) and said.word == observed.word)
+    chosen = _person_chose(observed, live, newest)
     if observed.progress.paused:
         return Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=chosen, pause=Pause.DEPLOYMENT)
-    if observed.progress.edited:
-        return Decision(kind=Kind.RESTORE, model=live.model, number=live.number, cause=Cause.EDIT_REVERTED, held=chosen)
-    if live is newest and (rolled_back := _roll_back(observed, live)) is not None:
+    edited = observed.progress.edited
+    if not edited and live is newest and (rolled_back := _roll_back(observed, live)) is not None:
         return rolled_back
     decision = _hold(observed, live, newest) if chosen else _go_on(observed, live, newest)
     decision = _in_mode(observed, live, _with_server_update(observed, live, newest, decision))
+    if edited and decision.kind is not Kind.REPLACE:
+        return Decision(kind=Kind.RESTORE, model=live.model, number=live.number, cause=Cause.EDIT_REVERTED, held=chosen)
     return _with_pending(observed, live, newest, decision)
+
+
+def _person_chose(observed: Observed, live: Rollout, newest: Rollout) -> bool:
+    """A person wants what is live, or what was live before the operator took it back, and has said nothing new since."""
+    if taken_back(live, newest):
+        return bool(newest.held) and newest.word == observed.word
+    if live.held and live.held_over == newest.number:  # written down when they went back: from then on only their word counts
+        return live.word == observed.word
+    return _person_went_back(observed, live, newest) or (bool(live.held) and live.word == observed.word)
 
 
 def _person_went_back(observed: Observed, live: Rollout, newest: Rollout) -> bool:
     """A person went back, and has said nothing new since: all that is said now was known when the newest was still live."""
-    return newest.number > live.number and observed.word in (newest.word, newest.pending)
+    others = [each for each in observed.remembered if each.number != live.number]
+    last = max(others, key=lambda rollout: rollout.revision, default=newest)
+    return newest.number > live.number and observed.word in (newest.word, newest.pending, last.pending)
 
 
 def _roll_back(observed: Observed, live: Rollout) -> Decision | None:
@@ -65,7 +74,7 @@ def _roll_back(observed: Observed, live: Rollout) -> Decision | None:
     answering = [rollout for rollout in earlier if rollout.number in observed.progress.answering]
     served = [rollout for rollout in earlier if rollout.number in observed.progress.served]
     both = [rollout for rollout in answering if rollout in served]
-    back = max(both or answering or served, key=lambda rollout: rollout.number, default=None)
+    back = max(both or answering or served, key=lambda rollout: rollout.revision, default=None)
     if back is None:
         return None  # nothing before it ever worked: its pods stay for a look
     return Decision(
@@ -164,7 +173,7 @@ def _with_settings(observed: Observed, live: Rollout, kept: Decision, number: in
 
 def _with_pending(observed: Observed, live: Rollout, newest: Rollout, decision: Decision) -> Decision:
     """Note what is asked for and cannot be rolled out yet: who goes back from here on does so knowing of it."""
-    if decision.kind is not Kind.KEEP or live is not newest or observed.word in (live.word, live.pending):
+    if decision.kind is not Kind.KEEP or observed.word in (live.word, live.pending, newest.word, newest.pending):
         return decision
     return replace(decision, kind=Kind.RECORD, pending=observed.word)
 
@@ -183,7 +192,8 @@ def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
         if failed is None:
             return replace(kept, kind=Kind.REPLACE, number=number, cause=Cause.SPEC_CHANGED)
         kept = _after_failure(observed, live, kept, failed, number)
-    if kept.kind is not Kind.KEEP or (live.held == began and live.word == observed.word):
+    recorded = live.held == began and live.word == observed.word and (undone is None or live.held_over == undone.number)
+    if kept.kind is not Kind.KEEP or recorded:
         return kept
     return replace(kept, kind=Kind.RECORD, cause=Cause.UNDO if undone is not None else None)
 
@@ -191,8 +201,10 @@ def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
 def _first(observed: Observed) -> Decision:
     """There is no Deployment: it never was, or somebody deleted it, perhaps without its ReplicaSets."""
     number = 1 + max((observed.last_number, *(rollout.number for rollout in observed.remembered)))
-    if observed.last_hold is not None:
-        return Decision(kind=Kind.CREATE, model=observed.last_hold, number=number, cause=Cause.CREATED, held=True)
+    held = observed.last_hold
+    if held is not None and (observed.target is None or observed.last_hold_word == observed.word):
+        word = observed.last_hold_word
+        return Decision(kind=Kind.CREATE, model=held, number=number, cause=Cause.CREATED, held=True, word=word)
     target, served = observed.target, observed.last_served
     failed = _earlier_failure(observed, target) if target is not None and served is not None else None
     pause = None if target is None or (served is not None and target.same(served)) else _pause(observed, target)

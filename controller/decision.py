@@ -27,7 +27,9 @@ class Observed:
     last_served: PinnedModel | None = None
     """From the status, for the case that the Deployment is gone."""
     last_hold: PinnedModel | None = None
-    """Likewise: what a person chose against the word that is still in force."""
+    """Likewise: what a person chose."""
+    last_hold_word: Word | None = None
+    """The word against which they did."""
     quarantined: tuple[Quarantined, ...] = ()
     """Likewise: what failed, for the case that its ReplicaSet is gone."""
     policy: Policy = field(default_factory=Policy)
@@ -65,6 +67,8 @@ class Decision:
     """What the live template serves once this is done."""
     number: int = 0
     cause: Cause | None = None
+    word: Word | None = None
+    """Under which this is created, where that is not what is asked for now."""
     held: bool = False
     """A person's choice is being held."""
     held_inputs: str = ""

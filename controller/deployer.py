@@ -17,7 +17,7 @@ from controller.resource import Resource
 from controller.resources import deployment as deployments
 from controller.resources import rollouts
 from controller.resources.deployment import PodSettings
-from controller.rollout import Cause, PinnedModel
+from controller.rollout import Cause, PinnedModel, newest_of
 from controller.settings import RolloutDefaults
 from controller.text import bounded
 
@@ -57,11 +57,32 @@ class Deployer:
         if live.deployment is None:
             return await self._write_template(resource, live, decision, decision.model)
         if decision.kind is Kind.RECORD:
-            operations = rollouts.annotation_patch(live.deployment, _remembered(resource, decision))
-            return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
+            return await self._record(resource, live, live.deployment, decision)
         if decision.kind is Kind.RESTORE:
             return await self._put_back(resource, live, live.deployment, decision)
         return await self._write_template(resource, live, decision, decision.model)
+
+    async def note_unmet(self, resource: Resource, live: Live, decision: Decision) -> Live:
+        """What is asked for could not be written. Whoever goes back from here on does so knowing of it."""
+        current, word = live.rollout, resource.word
+        if live.deployment is None or current is None or decision.kind is not Kind.REPLACE:
+            return live
+        newest = newest_of(current, live.remembered)
+        if word in (current.word, current.pending, newest.word, newest.pending):
+            return live
+        operations = rollouts.annotation_patch(live.deployment, rollouts.pending_annotation(word))
+        return replace(live, deployment=await self._cluster.patch("Deployment", live.deployment, operations))
+
+    async def _record(self, resource: Resource, live: Live, deployment: Object, decision: Decision) -> Live:
+        """What a person said or chose, on the Deployment whose template stays. What they took back after the operator had
+        done so is theirs from now on: its mark names nothing any more that was put back."""
+        undone = decision.undone
+        if undone is not None and undone.failed is not None and undone.failed.back_to:
+            for marked in filter(rollouts.is_marked, rollouts.of_rollout(live.replica_sets, undone.number)):
+                operations = rollouts.mark_patch(marked, replace(undone.failed, back_to=0))
+                live = live.with_replica_set(await self._cluster.patch("ReplicaSet", marked, operations))
+        operations = rollouts.annotation_patch(deployment, _remembered(resource, decision))
+        return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations))
 
     async def _write_template(self, resource: Resource, live: Live, decision: Decision, model: PinnedModel) -> Live:
         """A new template, in a new Deployment where there is none."""
@@ -75,7 +96,7 @@ class Deployer:
         judged = pod_gates.holding(resource, self._pods.default_gates, model, until)
         template = deployments.pod_template(owner, spec, model, decision.number, self._pods, judged)
         annotations = rollouts.rollout_annotations(
-            resource.word,
+            decision.word or resource.word,
             deployments.inputs(spec),
             held=decision.held,
             cause=decision.cause or "",
@@ -97,8 +118,14 @@ class Deployer:
                 operations = rollouts.mark_patch(replica_set, decision.failed)
                 live = live.with_replica_set(await self._cluster.patch("ReplicaSet", replica_set, operations))
         chosen = rollouts.to_put_back(live.replica_sets, decision.number)
-        why = change_cause(decision, resource.word) if decision.cause is Cause.ROLLED_BACK else ""
-        operations = rollouts.restore_patch(deployment, chosen, held=decision.held, change_cause=why)
+        by_failure = decision.cause is Cause.ROLLED_BACK and current is not None
+        operations = rollouts.restore_patch(
+            deployment,
+            chosen,
+            held=decision.held,
+            instead_of=current.number if by_failure and current is not None else 0,
+            change_cause=change_cause(decision, resource.word) if by_failure else "",
+        )
         return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
 
     def _note_edit(self, key: Key, deployment: Object) -> None:
@@ -143,7 +170,8 @@ def _remembered(resource: Resource, decision: Decision) -> dict[str, str]:
     """What is written on a Deployment whose template stays."""
     if decision.pending is not None:
         return rollouts.pending_annotation(decision.pending)
-    remembered = rollouts.word_annotations(resource.word, decision.held_inputs)
+    over = decision.undone.number if decision.undone is not None else 0
+    remembered = rollouts.word_annotations(resource.word, decision.held_inputs, over)
     if decision.cause is Cause.UNDO:
         remembered[rollouts.CHANGE_CAUSE] = change_cause(decision, resource.word)
     return remembered

@@ -4,7 +4,7 @@ A candidate never compares its clock with the one that wrote the Lease: it takes
 for its whole duration. A leader that cannot renew in time loses its leadership well before that, and its process ends.
 Until it has ended, `permission` holds its writes back: a process that was stopped and wakes up after the others took over
 may come to a write before it comes to its Lease. What the kernel had of a write by then still arrives, as late as a network
-may bring it; it meets a resourceVersion, a uid or a name that is taken.
+may bring it; it meets a resourceVersion, a uid or a name that is taken, unless it only sets a number of replicas.
 On an orderly end the Lease is released, so that the other replica goes on at once.
 """
 
@@ -49,7 +49,7 @@ class Lease:
         self._identity = identity
         self._clock = clock
         self._sure_until = float("-inf")  # nobody else leads before
-        self._seen: tuple[str, float] = ("", 0.0)  # the resourceVersion last seen, and when it was first seen
+        self._seen = ("", float("-inf"))  # the resourceVersion last seen, empty where there was no Lease; when it was first seen
 
     async def acquire(self) -> None:
         """Return once this candidate leads."""
@@ -109,17 +109,19 @@ class Lease:
 
     async def _try_acquire(self) -> bool:
         lease = await self._cluster.get("Lease", self._namespace, self._name)
+        version, now = (lease["metadata"]["resourceVersion"] if lease else ""), self._clock()
+        if self._seen[0] != version:
+            self._seen = (version, now)
+        silent = now - self._seen[1]
         if lease is None:
+            if silent < DURATION_SECONDS:
+                return False  # somebody deleted it, and whoever led may not know of that yet
             metadata = {"name": self._name, "namespace": self._namespace}
             body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._spec(0)}
             await self._cluster.create("Lease", body)
             return True
         spec = lease["spec"]
-        version, now = lease["metadata"]["resourceVersion"], self._clock()
-        if self._seen[0] != version:
-            self._seen = (version, now)
         holder = spec.get("holderIdentity")
-        silent = now - self._seen[1]
         if holder and holder != self._identity and silent < spec.get("leaseDurationSeconds", DURATION_SECONDS):
             return False
         transitions = int(spec.get("leaseTransitions", 0)) + (holder != self._identity)

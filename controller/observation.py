@@ -87,6 +87,7 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
     pods = workload(live.deployment)
     answers = frozenset(each.number for each in answering(live.replica_sets))
     served = serving is not None and serving.rollout == current.number and is_of(serving, current)
+    served = served or any(entry.served and entry.rollout == current.number for entry in resource.before.history)
     return Progress(
         completed=pods.complete or served or answers == {current.number},
         failure=certain_failure(pods, live.trouble, current, live.remembered, now),

@@ -4,10 +4,11 @@ Whatever happens on the way ends in one place, which derives the whole status fr
 only where it differs. Every decision is made from fresh reads, so a second reconcile of the same state writes nothing.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from pydantic import ValidationError
@@ -36,6 +37,7 @@ from controller.workload import answering, workload
 
 log = logging.getLogger(__name__)
 
+ASKED_LONG = timedelta(seconds=1)  # the registry took so long that a person may have said something else meanwhile
 BLOCKED_DELAY = 60.0  # seconds; what is in the way is no child of ours, so no event tells when it is gone
 
 
@@ -90,7 +92,10 @@ class Reconciler:
             return None
         self.followed[key] = resource.spec.model
 
+        started = self._clock()
         found = await self._resolver.resolve(resource)  # first: it may take a while, and what is live is to be fresh
+        if self._clock() - started > ASKED_LONG:
+            await self._still_said(body)
         live = await observe(self._cluster, self._seen, resource.owner)
         resource = replace(pod_gates.without_lifted(resource, self._pods.default_gates), word=_word(resource, live))
         live = pod_gates.weighed_marks(resource, self._pods.default_gates, live)
@@ -104,6 +109,8 @@ class Reconciler:
                 self._updating.add(key)
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
+            with contextlib.suppress(ApiError):  # whoever refused the template may refuse the note on it, too
+                live = await self._deployer.note_unmet(resource, live, decision)
         acted = blocked is None
         try:
             await self._children.bring(resource.owner, resource.spec, live.deployment)
@@ -118,6 +125,12 @@ class Reconciler:
         )
         await self._tell(resource, outcome)
         return _next_look(resolution, decision, blocked, outcome)
+
+    async def _still_said(self, body: Object) -> None:
+        """Raises Conflict where a person has said something else while the registry took its time to answer."""
+        fresh = await self._cluster.get("ModelDeployment", body["metadata"]["namespace"], body["metadata"]["name"])
+        if fresh is None or _said(fresh) != _said(body):
+            raise Conflict(409, "Conflict", "the resource was changed while the registry was asked")
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)  # as precise as what Kubernetes keeps of a time
@@ -137,8 +150,6 @@ class Reconciler:
     def _observed(self, key: Key, resource: Resource, live: Live, resolution: Resolution) -> Observed:
         before, current = resource.before, live.rollout
         held = before.hold if before.hold is not None and before.hold.by == "Person" else None
-        if held is not None and (held.request, held.retry) != (resource.word.request, resource.word.retry):
-            held = None
         image = self._image(resource, current)
         moved = progress(resource, live, self._now())
         if moved.failure is not None and current is not None:
@@ -158,6 +169,7 @@ class Reconciler:
             ),
             last_served=status.last_served(before),
             last_hold=status.pinned(before, held.digest) if held else None,
+            last_hold_word=Word(request=held.request, retry=held.retry) if held else None,
             quarantined=status.quarantined(before),
             policy=self._policy(resource),
             progress=moved,
@@ -209,7 +221,7 @@ class Reconciler:
             behind=self._is_behind(resource, outcome.live),
         )
         self.metrics.tell((resource.owner.namespace, resource.owner.name), told)
-        if unchanged:
+        if unchanged and outcome.decision.kind is not Kind.RESTORE:
             return
         for news in announcements.announcements(outcome, resource.before, after):
             level = logging.WARNING if news.kind == "Warning" else logging.INFO
@@ -235,6 +247,12 @@ class Reconciler:
                 raise
             return False
         return True
+
+
+def _said(body: Object) -> tuple[object, ...]:
+    """What a person can say: the spec, by its generation, and the annotations."""
+    metadata = body["metadata"]
+    return metadata["uid"], metadata["generation"], metadata.get("annotations")
 
 
 def _word(resource: Resource, live: Live) -> Word:

@@ -94,6 +94,11 @@ class Rollout:
     """Where a person chose it: that hash as it was when the hold began, or was last applied on top. Otherwise empty."""
     pending: Word | None
     """What was said later, while this was live, and could not be rolled out."""
+    held_over: int = 0
+    """Number of the newest rollout when that hold was written down; 0 where it began otherwise than by going back."""
+    instead_of: int | None = None
+    """Number of the rollout that failed, where the operator put this one back in its place; 0 where it did not; None where
+    an earlier version of the operator wrote this, which did not say."""
     cause: str
     """Why it was written."""
     told: str
@@ -120,7 +125,8 @@ def newest_of(live: Rollout, remembered: Sequence[Rollout]) -> Rollout:
 
 def taken_back(live: Rollout, newest: Rollout) -> bool:
     """Whether the operator put back what is live, when the newest rollout failed."""
-    return newest.number > live.number and newest.failed is not None and newest.failed.back_to == live.number
+    marked = newest.failed is not None and newest.failed.back_to == live.number
+    return newest.number > live.number and marked and live.instead_of in (None, newest.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,6 +220,7 @@ def _with_rollout(history: list[HistoryEntry], live: Rollout, pods: Workload, ou
         history = [history[0].model_copy(update={"ended_at": outcome.now}), *history[1:]]
     put_back = taken_back(live, newest_of(live, outcome.remembered))
     numbers = [entry.rollout for entry in history]
+    served = served or any(entry.served and entry.rollout == live.number for entry in history)
     if put_back and history and (history[0].rollout, history[0].cause) != (live.number, Cause.ROLLED_BACK):
         cause: str = Cause.ROLLED_BACK
     elif live.number not in numbers:

@@ -27,6 +27,8 @@ REQUEST = f"{GROUP}/request"
 RETRY = f"{GROUP}/retry"
 INPUTS = f"{GROUP}/inputs"
 HELD = f"{GROUP}/held"
+HELD_OVER = f"{GROUP}/held-over"
+INSTEAD_OF = f"{GROUP}/instead-of"
 PENDING = f"{GROUP}/pending"
 CAUSE = f"{GROUP}/cause"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
@@ -38,9 +40,9 @@ FAILED = f"{GROUP}/failed"
 HASH_LABEL = "pod-template-hash"  # what the Deployment controller adds to the template of a ReplicaSet
 
 
-def word_annotations(word: Word, held: str) -> dict[str, str]:
+def word_annotations(word: Word, held: str, held_over: int = 0) -> dict[str, str]:
     """The Deployment's annotations that remember a person's word, and what of it is held."""
-    return {REQUEST: word.request, RETRY: word.retry, HELD: held, PENDING: ""}
+    return {REQUEST: word.request, RETRY: word.retry, HELD: held, HELD_OVER: _written(held_over), PENDING: ""}
 
 
 def rollout_annotations(word: Word, inputs_hash: str, *, held: bool, cause: str, change_cause: str) -> dict[str, str]:
@@ -48,6 +50,7 @@ def rollout_annotations(word: Word, inputs_hash: str, *, held: bool, cause: str,
     return {
         **word_annotations(word, inputs_hash if held else ""),
         INPUTS: inputs_hash,
+        INSTEAD_OF: "",
         CAUSE: cause,
         CHANGE_CAUSE: change_cause,
     }
@@ -75,6 +78,8 @@ def read_rollout(of: Object) -> Rollout | None:
             inputs=said.get(INPUTS, ""),
             held=said.get(HELD, ""),
             pending=_read_word(said.get(PENDING, "")),
+            held_over=int(said.get(HELD_OVER) or 0),
+            instead_of=int(said[INSTEAD_OF] or 0) if INSTEAD_OF in said else None,
             cause=said.get(CAUSE, ""),
             told=said.get(CHANGE_CAUSE, ""),
             image=template["spec"]["containers"][0]["image"],
@@ -177,11 +182,11 @@ def of_rollout(replica_sets: Sequence[Object], number: int) -> list[Object]:
 def to_put_back(replica_sets: Sequence[Object], number: int) -> Object:
     """The ReplicaSet whose template that rollout is to have again: nobody's edit, with ready pods where there are any."""
     first, *others = of_rollout(replica_sets, number)
-    unedited = [first, *(each for each in others if _keeps(each["spec"]["template"], first["spec"]["template"]))]
+    unedited = [first, *(each for each in others if _same(each["spec"]["template"], first["spec"]["template"]))]
     return max(unedited, key=lambda each: (bool((each.get("status") or {}).get("readyReplicas")), _revision(each)))
 
 
-def restore_patch(live: Object, replica_set: Object, *, held: bool, change_cause: str = "") -> list[Object]:
+def restore_patch(live: Object, replica_set: Object, *, held: bool, instead_of: int = 0, change_cause: str = "") -> list[Object]:
     """The operations that put a ReplicaSet's template back, as `kubectl rollout undo` does, and the word that went with it."""
     template = replica_set["spec"]["template"]
     metadata = template["metadata"]
@@ -189,19 +194,26 @@ def restore_patch(live: Object, replica_set: Object, *, held: bool, change_cause
     said: dict[str, str] = replica_set["metadata"].get("annotations") or {}
     ours = {key: said.get(key, "") for key in (REQUEST, RETRY, INPUTS, CAUSE, CHANGE_CAUSE)}
     ours[HELD] = said.get(HELD, "") if held else ""
+    ours |= {HELD_OVER: "", PENDING: "", INSTEAD_OF: _written(instead_of)}
     ours[CHANGE_CAUSE] = change_cause or ours[CHANGE_CAUSE]
     return template_patch(live, {**template, "metadata": {**metadata, "labels": labels}}, ours)
+
+
+def _written(number: int) -> str:
+    return str(number) if number else ""
 
 
 def edited(live: Object, replica_sets: Sequence[Object]) -> bool:
     """Whether somebody changed in the live template what we had written there.
 
     The first ReplicaSet of a rollout has the template as the API server took it from us, defaults and other programs'
-    changes included. What somebody has added since is theirs: a sidecar, a variable, `rollout restart`'s annotation.
+    changes included. What somebody has added since is theirs: a sidecar, a variable, `rollout restart`'s annotation. So
+    are all annotations but ours: programs that restart pods write another value each time, and the ReplicaSet without any
+    does not live for ever.
     """
     known = read_rollout(live)
     first = of_rollout(replica_sets, known.number)[:1] if known is not None else []
-    return any(not _keeps(live["spec"]["template"], each["spec"]["template"]) for each in first)
+    return any(not _same(live["spec"]["template"], each["spec"]["template"]) for each in first)
 
 
 def superseded(replica_sets: Sequence[Object], live: Rollout, *, completed: bool) -> list[Object]:
@@ -226,7 +238,7 @@ def superseded(replica_sets: Sequence[Object], live: Rollout, *, completed: bool
 
 def _is_edit(replica_set: Object, found: Rollout, replica_sets: Sequence[Object]) -> bool:
     first = of_rollout(replica_sets, found.number)[0]
-    return not _keeps(replica_set["spec"]["template"], first["spec"]["template"])
+    return not _same(replica_set["spec"]["template"], first["spec"]["template"])
 
 
 def _is_later_attempt(other: Rollout, found: Rollout) -> bool:
@@ -248,6 +260,13 @@ def editor(live: Object) -> str:
     ]
     last = max(writers, key=lambda entry: str(entry.get("time", "")), default=None)
     return "" if last is None else str(last.get("manager", ""))
+
+
+def _same(live: Object, written: Object) -> bool:
+    """Whether a template still says everything that the operator has written in another one of the same rollout."""
+    annotations: dict[str, str] = written["metadata"].get("annotations") or {}
+    ours = {key: value for key, value in annotations.items() if key.startswith(f"{GROUP}/")}
+    return _keeps(live, {**written, "metadata": {**written["metadata"], "annotations": ours}})
 
 
 def _keeps(live: object, written: object) -> bool:

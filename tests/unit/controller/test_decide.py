@@ -53,7 +53,7 @@ class TestUndo:
 
     remembered = (rollout(1, 1, revision=3), rollout(2, 2))
     undone = rollout(1, 1, revision=3)
-    recorded = rollout(1, 1, revision=3, held="as-before")
+    recorded = rollout(1, 1, revision=3, held="as-before", held_over=2)
 
     def test_is_held(self) -> None:
         decision = decide(observed(target=model(2), live=self.undone, remembered=self.remembered))
@@ -74,8 +74,32 @@ class TestUndo:
         assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
 
     def test_is_held_until_there_is_something_to_go_on_with(self) -> None:
-        decision = decide(observed(word=Word(request="fraud/77"), target=None, live=self.recorded, remembered=self.remembered))
-        assert (decision.kind, decision.model, decision.held) == (Kind.KEEP, model(1), True)
+        asked = Word(request="fraud/77")
+        decision = decide(observed(word=asked, target=None, live=self.recorded, remembered=self.remembered))
+        assert (decision.kind, decision.model, decision.held, decision.pending) == (Kind.RECORD, model(1), True, asked)
+        noted = replace(self.recorded, pending=asked)
+        assert decide(observed(word=asked, target=None, live=noted, remembered=self.remembered)).kind is Kind.KEEP
+
+    def test_under_another_word_ends_when_the_word_before_is_said_again(self) -> None:
+        """They went back while the spec had a typo: what they say now is new, although the newest rollout was made under it."""
+        typo = Word(request="fraud/77")
+        recorded = replace(self.recorded, word=typo)
+        remembered = (recorded, replace(self.remembered[1], pending=typo))
+        assert decide(observed(word=typo, target=None, live=recorded, remembered=remembered)).held
+        decision = decide(observed(word=CHAMPION, target=model(2), live=recorded, remembered=remembered))
+        assert (decision.kind, decision.model, decision.held) == (Kind.REPLACE, model(2), False)
+
+    def test_knowing_of_a_wish_that_was_noted_on_what_was_live_last_is_held(self) -> None:
+        """Not the newest: that was taken back before the wish was said."""
+        asked = Word(request="fraud/4")
+        failed = Failure(reason="r", message="m", by_version=True, at=NOW, back_to=2)
+        remembered = (
+            rollout(1, 1, revision=5),
+            rollout(2, 2, revision=4, pending=asked, instead_of=3),
+            rollout(3, 3, revision=3, failed=failed),
+        )
+        live = rollout(1, 1, revision=5, instead_of=0)
+        assert decide(observed(word=asked, target=model(4), live=live, remembered=remembered)).held
 
     def test_other_settings_are_applied_on_top_of_what_is_held(self) -> None:
         decision = decide(observed(target=model(2), inputs="other", live=self.undone, remembered=self.remembered))
@@ -158,8 +182,14 @@ class TestDeletedDeployment:
 
     def test_comes_back_with_what_a_person_held(self) -> None:
         held: PinnedModel = model(1)
-        decision = decide(observed(target=model(2), last_served=model(2), last_hold=held))
+        decision = decide(observed(target=model(2), last_served=model(2), last_hold=held, last_hold_word=CHAMPION))
         assert (decision.kind, decision.model, decision.held) == (Kind.CREATE, held, True)
+
+    def test_comes_back_held_under_the_word_of_then_while_there_is_nothing_to_go_on_with(self) -> None:
+        told = {"last_served": model(1), "last_hold": model(1), "last_hold_word": CHAMPION, "word": Word(request="fraud/77")}
+        decision = decide(observed(target=None, **told))
+        assert (decision.kind, decision.model, decision.held, decision.word) == (Kind.CREATE, model(1), True, CHAMPION)
+        assert not decide(observed(target=model(2), **told)).held
 
 
 class TestTooSlow:
@@ -215,7 +245,9 @@ def anything(draw: random.Random) -> Observed:
             word=draw.choice(WORDS),
             inputs=draw.choice(("as-before", "other")),
             held=draw.choice(("", "", "as-before", "other")),
+            held_over=draw.choice((0, 0, 1, 2, 3)),
             pending=draw.choice((None, None, WORDS[-1])),
+            instead_of=draw.choice((None, 0, 1, 2, 3)),
             failed=failure(number) if draw.random() < 0.35 else None,
             image=draw.choice(("server:1", "server:2")),
             cause=draw.choice(("ModelChanged", "ServerUpdate")),
@@ -267,12 +299,18 @@ def carried_out(state: Observed, decision: Decision) -> Observed:
     if decision.kind is Kind.RESTORE:
         marked = [replace(each, failed=decision.failed) if each.number == live.number else each for each in state.remembered]
         back = next(each for each in marked if each.number == decision.number)
-        back = replace(back, held=back.held if decision.held else "")
+        back = replace(back, held=back.held if decision.held else "", held_over=0, pending=None, instead_of=live.number)
         return replace(state, live=back, remembered=tuple(marked), progress=Progress())
     written = (
         replace(live, pending=decision.pending)
         if decision.pending is not None
-        else replace(live, word=state.word, held=decision.held_inputs, pending=None)
+        else replace(
+            live,
+            word=state.word,
+            held=decision.held_inputs,
+            held_over=decision.undone.number if decision.undone is not None else 0,
+            pending=None,
+        )
     )
     others = [each for each in state.remembered if each.number != live.number]
     return replace(state, live=written, remembered=(*others, written))

@@ -93,6 +93,17 @@ async def test_a_silent_leader_is_replaced_whatever_its_clock_said(api: LeaseApi
         await asyncio.wait_for(first.keep(), 2)
 
 
+async def test_a_deleted_lease_is_not_taken_while_its_leader_may_still_write(api: LeaseApi) -> None:
+    first, second = candidate(api, "one"), candidate(api, "two")
+    await first.acquire()
+    waiting = asyncio.create_task(second.acquire())
+    await asyncio.sleep(module.RENEW_SECONDS * 2)  # it has seen the Lease
+    api.body = None
+    await waiting
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(first.permission(), 0.01)
+
+
 async def test_a_leader_whose_lease_somebody_took_has_lost(api: LeaseApi) -> None:
     first = candidate(api, "one")
     await first.acquire()
