@@ -17,7 +17,7 @@ class Tokens:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = tuple(files)
-        self._valid: tuple[bytes, ...] = ()
+        self._valid: tuple[bytes, ...] | None = None
         self._looked_at = -LOOK_AGAIN_SECONDS
 
     def allow(self, authorization: bytes | None) -> bool:
@@ -28,13 +28,13 @@ class Tokens:
         if scheme.lower() != b"bearer":
             return False
         shown = shown.strip()
-        return bool(sum([hmac.compare_digest(shown, token) for token in self._valid]))
+        return bool(sum([hmac.compare_digest(shown, token) for token in self._valid or ()]))
 
     def _read(self) -> None:
         self._looked_at = time.monotonic()
         valid = tuple(token for token in map(_token, self._files) if token)
-        if not valid and (self._valid or not self._files):
-            log.warning("no token is left: nobody gets in")
+        if not valid and valid != self._valid:
+            log.warning("there is no token: nobody gets in")
         self._valid = valid
 
 

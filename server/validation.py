@@ -160,7 +160,12 @@ class ColumnsValidator:
             raise InvalidFeatures(_sentence(mistakes + impossible), (mistakes + impossible)[:MAX_DETAILS])
         if impossible:
             raise OutOfBounds(_sentence(impossible), impossible[:MAX_DETAILS])
-        return Checked(rows, dict(unusual))
+        return Checked(self._as_array(rows) if self._numeric else rows, dict(unusual))
+
+    def _as_array(self, rows: list[Row]) -> Rows:
+        """Numbers in the form that they nearly always have; rows where a whole number is too large for it."""
+        array = np.array(rows, dtype=np.float64)
+        return rows if self._any_whole and (np.abs(array[:, self._whole]) > _EXACT["long"][1]).any() else array
 
     def _row(
         self,

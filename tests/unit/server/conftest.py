@@ -2,15 +2,23 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from server.app import create_app
+from server.loading import load
+from server.metrics import Metrics
+from server.pod import Pod
 from tests.unit.server import factories
+from tests.unit.server.local import Client
 from tests.unit.server.process import Process, started, wait_until
 
 Model = Callable[[str], Path]
+Served = Callable[..., tuple[Client, Pod]]
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +49,21 @@ def live(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
         wait_until(lambda: any(line["event"] == "draining" for line in process.events()))
         process.popen.terminate()
         assert process.ended() == 0
+
+
+@pytest.fixture(scope="module")
+def serve(model: Model) -> Iterator[Served]:
+    """A client of a ready pod with this model."""
+    with ExitStack() as stack:
+
+        def make(name: str, **changes: Any) -> tuple[Client, Pod]:
+            pod = Pod(factories.told(model(name), **changes), Metrics())
+            pod.serving = load(pod.settings, pod.metrics)
+            stack.callback(pod.serving.predictor.close)
+            return stack.enter_context(Client(create_app(pod))), pod
+
+        yield make
+
+
+def sample(pod: Pod, name: str, **labels: str) -> float:
+    return pod.metrics.registry.get_sample_value(name, labels) or 0.0

@@ -91,7 +91,7 @@ def mixed(directory: Path) -> Path:
     )
     pipeline = make_pipeline(encode, LogisticRegression())
     pipeline.fit(features, np.where(features["age"] > 50, "leaves", "stays"))
-    return _save(directory, pipeline, features.head(2))
+    return _save(directory, pipeline, features.sort_values("income").iloc[[0, -1]])  # the last has none
 
 
 def regressor(directory: Path) -> Path:

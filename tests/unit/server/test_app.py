@@ -3,9 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,29 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.app import create_app
-from server.loading import load
 from server.management import create_management
 from server.metrics import Metrics
 from server.pod import Pod
 from tests.unit.server import factories
-from tests.unit.server.conftest import Model
+from tests.unit.server.conftest import Model, Served, sample
 from tests.unit.server.local import Client
-
-Served = Callable[..., tuple[Client, Pod]]
-
-
-@pytest.fixture(scope="module")
-def serve(model: Model) -> Iterator[Served]:
-    """A client of a ready pod with this model."""
-    with ExitStack() as stack:
-
-        def make(name: str, **changes: Any) -> tuple[Client, Pod]:
-            pod = Pod(factories.told(model(name), **changes), Metrics())
-            pod.serving = load(pod.settings, pod.metrics)
-            stack.callback(pod.serving.predictor.close)
-            return stack.enter_context(Client(create_app(pod))), pod
-
-        yield make
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +28,6 @@ def forest(serve: Served) -> tuple[Client, Pod]:
 @pytest.fixture(scope="module")
 def client(forest: tuple[Client, Pod]) -> Client:
     return forest[0]
-
-
-def sample(pod: Pod, name: str, **labels: str) -> float:
-    return pod.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def test_a_row_is_answered(forest: tuple[Client, Pod]) -> None:
@@ -269,7 +246,7 @@ def test_the_document_describes_the_features_of_this_model(client: Client, serve
     assert {"200", "400", "408", "413", "422", "503"} <= set(operation["responses"])
     mixed = serve("mixed")[0].get("/openapi.json").json()["components"]["schemas"]["Row"]
     kinds = {name: kind["type"] for name, kind in mixed["properties"].items()}
-    assert kinds == {"age": "integer", "income": "number", "plan": "string", "active": "boolean"}
+    assert kinds == {"age": "integer", "income": ["number", "null"], "plan": "string", "active": "boolean"}
 
 
 def test_the_example_of_the_document_is_answered(client: Client) -> None:

@@ -1,0 +1,179 @@
+"""Requests share calls of a slow engine, and never answers."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.batching import Cost, Line
+from server.engine import Predicted
+from server.errors import Overloaded, PredictionTooSlow
+from server.table import Rows
+
+
+class Echo:
+    """Answers each row with itself. A negative row makes it fail, and with it the whole call."""
+
+    def __init__(self, seconds: float = 1e-6) -> None:
+        self.calls: list[int] = []
+        self.seconds = seconds
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, rows: Rows) -> tuple[Predicted, float]:
+        self.go.wait(10)
+        self.calls.append(len(rows))
+        values = [int(row[0]) for row in rows]  # type: ignore[arg-type]  # numbers, in this test
+        if min(values) < 0:
+            raise ValueError("a negative row")
+        return Predicted(predictions=list(values), probabilities=[[value / 2] for value in values]), self.seconds * len(rows)
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[Callable[..., Line]]:
+    with ThreadPoolExecutor(1) as pool:
+
+        def make(echo: Echo, *, max_size: int = 64, max_waiting: int = 10_000, timeout: float = 10) -> Line:
+            return Line(echo, pool, max_size=max_size, max_waiting=max_waiting, timeout=timeout)
+
+        yield make
+
+
+Lines = Callable[..., Line]
+
+
+async def test_thousands_at_once_each_get_their_own_answer(line: Lines) -> None:
+    echo = Echo(1e-9)
+    waiting = line(echo)
+
+    async def ask(number: int) -> None:
+        rows = [[number * 10 + extra] for extra in range(number % 4 + 1)]
+        bad = number % 50 == 7
+        if bad:
+            rows[-1] = [-1]
+        asked: Rows = np.array(rows, dtype=np.float64) if number // 200 % 2 else rows
+        if bad:
+            with pytest.raises(ValueError, match="negative"):
+                await waiting.predict(asked)
+        else:
+            predicted = await waiting.predict(asked)
+            assert predicted.predictions == [row[0] for row in rows]
+            assert predicted.probabilities == [[row[0] / 2] for row in rows]
+
+    await asyncio.gather(*map(ask, range(5000)))
+    assert len(waiting) == 0
+    assert max(echo.calls) > 32  # they did share calls
+    assert max(echo.calls) <= 64
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(-1, 10**6), st.integers(1, 5), st.booleans()), min_size=1, max_size=60), st.integers(1, 9))
+def test_whatever_comes_together_comes_apart_again(requests: list[tuple[int, int, bool]], size: int) -> None:
+    async def ask(line: Line, value: int, count: int, as_array: bool) -> None:
+        rows = [[value]] * count
+        try:
+            predicted = await line.predict(np.array(rows, dtype=np.float64) if as_array else rows)
+        except ValueError:
+            assert value < 0
+        else:
+            assert predicted.predictions == [value] * count
+
+    async def run() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            line = Line(Echo(1e-9), pool, max_size=size, max_waiting=1000, timeout=10)
+            await asyncio.gather(*(ask(line, *request) for request in requests))
+
+    asyncio.run(run())
+
+
+async def test_one_row_is_asked_about_at_once(line: Lines) -> None:
+    echo = Echo()
+    await line(echo).predict([[1]])
+    assert echo.calls == [1]
+
+
+async def test_a_bad_row_costs_the_others_little(line: Lines) -> None:
+    echo = Echo(1e-9)
+    waiting = line(echo)
+    echo.go.clear()
+    first = asyncio.create_task(waiting.predict([[0]]))
+    others = [asyncio.create_task(waiting.predict([[value]])) for value in (*range(1, 32), -1)]
+    await asyncio.sleep(0)
+    echo.go.set()
+    await first
+    answers = await asyncio.gather(*others, return_exceptions=True)
+    assert [type(answer) for answer in answers[:-1]] == [Predicted] * 31
+    assert isinstance(answers[-1], ValueError)
+    assert len(echo.calls) <= 2 + 2 * 5  # halves of halves, not one by one
+
+
+async def test_more_than_can_be_answered_soon_is_turned_away_at_once(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo)
+    for _ in range(20):
+        waiting.cost.observe(1, 0.1)  # a row takes a tenth of a second, and sharing a call saves nothing
+        waiting.cost.observe(2, 0.2)
+    echo.go.clear()
+    running = asyncio.create_task(waiting.predict([[1]]))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(waiting.predict([[2]]))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await waiting.predict([[3]])
+    echo.go.set()
+    assert [(await one).predictions for one in (running, second)] == [[1], [2]]
+
+
+async def test_a_call_that_costs_the_same_for_many_rows_is_shared_by_many(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo)
+    for rows in (1, 16, 64):
+        waiting.cost.observe(rows, 0.0023 + rows * 0.000016)
+    echo.go.clear()
+    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(60)]
+    await asyncio.sleep(0)
+    echo.go.set()
+    await asyncio.gather(*asked)
+    assert echo.calls == [1, 59]
+
+
+async def test_the_line_has_an_end_however_short_the_wait(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo, max_waiting=2)
+    echo.go.clear()
+    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await waiting.predict([[3]])
+    echo.go.set()
+    await asyncio.gather(*asked)
+
+
+async def test_whoever_gave_up_is_not_asked_about(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo, timeout=0.01)
+    echo.go.clear()
+    asked = [asyncio.create_task(waiting.predict([[value], [value]][: value or 1])) for value in range(3)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(answer, PredictionTooSlow) for answer in answers)
+    echo.go.set()
+    assert (await waiting.predict([[7]])).predictions == [7]
+    assert echo.calls == [1, 1]
+
+
+def test_costs_are_learned_from_calls() -> None:
+    cost = Cost()
+    assert cost.of(1) == 0
+    cost.observe(1, 0.002)
+    assert cost.of(1) == pytest.approx(0.002)
+    for rows in (1, 8, 32, 64) * 20:
+        cost.observe(rows, 0.002 + rows * 0.0001)
+    assert cost.of(16) == pytest.approx(0.0036, rel=0.05)
+    for _ in range(200):
+        cost.observe(1, 0.02)  # now it is slower
+    assert cost.of(1) == pytest.approx(0.02, rel=0.1)
