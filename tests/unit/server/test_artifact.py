@@ -34,7 +34,7 @@ def test_columns_of_every_type_keep_the_dtypes_of_training(model: Model) -> None
     assert isinstance(read.inputs, Columns) and read.example_frame is not None
     assert [(c.type, c.required) for c in read.inputs.columns] == [
         ("long", True),
-        ("double", True),
+        ("double", False),
         ("string", True),
         ("boolean", True),
     ]
