@@ -44,7 +44,10 @@ def frame(columns: Sequence[Column], rows: Rows) -> pd.DataFrame:
 
 def guessed(rows: Rows, names: Sequence[str] | None) -> pd.DataFrame:
     """The rows as pandas understands them, where nobody says what they are; columns are numbered if they have no names."""
-    return pd.DataFrame(list(map(list, rows)), columns=None if names is None else list(names))
+    cells = [[np.nan if value is None else value for value in row] for row in rows]
+    data = pd.DataFrame(cells, columns=None if names is None else list(names))
+    empty = data.columns[data.isna().all()]
+    return data.astype(dict.fromkeys(empty, object))  # NaN of no type is missing to encoders and imputers alike
 
 
 def _series(column: Column, values: list[Value]) -> pd.Series:

@@ -58,7 +58,7 @@ TENSOR_TYPES: Mapping[str, ColumnType] = {"bool": "boolean", "str": "string"}
 def read(signature: object) -> Inputs:
     """What rows are, out of the key of that name in MLmodel. Raises what makes it impossible to ask the model anything."""
     specs = _specs(signature)
-    if not specs:
+    if not specs or [(spec.get("type"), spec.get("name")) for spec in specs] == [("any", None)]:  # of what MLflow does not know
         return Vector(width=None, numbers=False)
     if any(spec.get("type") == "tensor" for spec in specs):
         return _tensor(specs)

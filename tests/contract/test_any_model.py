@@ -1,0 +1,294 @@
+"""Models as people log them with MLflow, whoever trained them: served here, they answer as MLflow's own scoring does."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import AnyType
+from sklearn.cluster import DBSCAN, KMeans
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import BernoulliNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
+
+from server import artifact, model
+from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault
+from server.replay import replay
+from server.settings import Trust
+from server.signature import Vector
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SIZE = 24
+RANDOM = np.random.default_rng(0)
+ARRAY = RANDOM.gamma(2, size=(SIZE, 3)).round(3)
+FRAME = pd.DataFrame(ARRAY, columns=["a", "b", "c"])
+TEXTS = ["red apple", "blue sky", "red sky", "green apple"] * 6
+MIXED = pd.DataFrame({"number": ARRAY[:, 0], "count": range(SIZE), "plan": ["basic", "pro"] * 12, "review": TEXTS, "new": True})
+GAPS = MIXED.assign(plan=MIXED["plan"].where(MIXED["count"] % 5 > 0), number=MIXED["number"].where(MIXED["count"] % 3 > 0))
+COUNTS = pd.DataFrame({"count": pd.array([1, None, 3, 4] * 6, dtype="Int64"), "other": pd.array([1, 2, None, None] * 6)})
+DATES = pd.DataFrame({"since": pd.date_range("2026-01-01", periods=SIZE, freq="31h"), "a": ARRAY[:, 0]})
+KINDS = pd.DataFrame({"kind": pd.Categorical(["x", "y", "z"] * 8), "a": ARRAY[:, 0]})
+WORDS = np.array([["red", "big"], ["blue", "big"], ["red", "small"]] * 8)
+SPARSE = OneHotEncoder().fit_transform(WORDS)
+TWO = np.arange(SIZE) % 2
+THREE = np.array(["low", "mid", "high"])[np.arange(SIZE) % 3]
+NUMBER = ARRAY @ [1.0, 2.0, 3.0]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, how it is logged, and what is then recorded of its inputs."""
+
+    fitted: Callable[[], Any]
+    example: Any
+    inputs: str = "Columns"
+    more: dict[str, Any] = field(default_factory=dict)
+    by_estimator: bool = False
+    """MLflow's scoring can't ask it, or asks it wrongly: the estimator itself is the judge."""
+
+
+def encoded() -> Any:
+    return make_column_transformer(
+        (OneHotEncoder(), ["plan"]),
+        (TfidfVectorizer(), "review"),
+        (SimpleImputer(), ["number", "count"]),
+        ("passthrough", ["new"]),
+    )
+
+
+def hours(frame: pd.DataFrame) -> Any:
+    return frame.assign(since=frame["since"].dt.hour, weekday=frame["since"].dt.dayofweek)
+
+
+PICKLED = {"serialization_format": "cloudpickle"}
+UNSIGNED = {"signature": False}
+SKOPS = {"skops_trusted_types": ["numpy.dtype"]}
+
+
+def mixed(frame: pd.DataFrame) -> Any:
+    return make_pipeline(encoded(), LogisticRegression()).fit(frame, TWO)
+
+
+def reading() -> Any:
+    return make_pipeline(TfidfVectorizer(), LogisticRegression())
+
+
+def signed(inputs: Any) -> dict[str, Any]:
+    """Where MLflow asks the model itself for a signature in vain, a person gives it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whole numbers with gaps: just the case
+        return {"signature": infer_signature(inputs, TWO)}
+
+
+CASES = {
+    "three classes": Case(lambda: RandomForestClassifier(5).fit(FRAME, THREE), FRAME[:4], more=PICKLED),
+    "truth values as labels": Case(lambda: LogisticRegression().fit(FRAME, TWO == 1), FRAME[:4]),
+    "labels that are texts of numpy": Case(lambda: LinearSVC().fit(ARRAY, THREE), ARRAY[:4], "Arrays"),
+    "several numbers": Case(lambda: LinearRegression().fit(FRAME, FRAME[["b", "a"]]), FRAME[:4]),
+    "several labels": Case(
+        lambda: DecisionTreeClassifier().fit(FRAME, np.stack([THREE, THREE[::-1]], axis=1)), FRAME[:4], more=PICKLED
+    ),
+    "a search": Case(lambda: GridSearchCV(LogisticRegression(), {"C": [1]}).fit(FRAME, TWO), FRAME[:4], more=PICKLED),
+    "clusters": Case(lambda: KMeans(2, random_state=0).fit(FRAME), FRAME[:4]),
+    "outliers": Case(lambda: IsolationForest(n_estimators=5, random_state=0).fit(FRAME), FRAME[:4], more=PICKLED),
+    "columns of every kind": Case(lambda: mixed(MIXED), MIXED[:4], more=SKOPS),
+    "columns with gaps": Case(lambda: mixed(GAPS), GAPS[:9], more=SKOPS),
+    "whole numbers with gaps": Case(
+        lambda: make_pipeline(SimpleImputer(), LinearRegression()).fit(COUNTS, NUMBER),
+        COUNTS[:4],
+        more=SKOPS | signed(COUNTS),
+        by_estimator=True,
+    ),
+    "dates": Case(
+        lambda: make_pipeline(FunctionTransformer(hours), LinearRegression()).fit(DATES, NUMBER), DATES[:4], more=PICKLED
+    ),
+    "categories": Case(
+        lambda: HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2).fit(KINDS, TWO),
+        KINDS[:4],
+        more=PICKLED | signed(KINDS),
+        by_estimator=True,
+    ),
+    "one column with texts": Case(
+        lambda: make_pipeline(make_column_transformer((TfidfVectorizer(), "review")), LogisticRegression()).fit(MIXED, TWO),
+        MIXED[["review"]][:4],
+        more=SKOPS,
+    ),
+    "a series of texts": Case(
+        lambda: reading().fit(MIXED["review"], TWO), MIXED[["review"]][:4], more=signed(MIXED["review"]), by_estimator=True
+    ),
+    "a series of texts without a name": Case(
+        lambda: reading().fit(MIXED["review"], TWO),
+        MIXED[["review"]][:4],
+        more=signed(pd.Series(TEXTS)),
+        by_estimator=True,
+    ),
+    "a list of texts": Case(lambda: reading().fit(TEXTS, TWO), TEXTS[:4], more=signed(TEXTS), by_estimator=True),
+    "a text": Case(lambda: reading().fit(TEXTS, TWO), TEXTS[0], more=signed(TEXTS[0]), by_estimator=True),
+    "an array of texts": Case(lambda: reading().fit(np.array(TEXTS), TWO), np.array(TEXTS[:4])),
+    "texts that a function sees first": Case(
+        lambda: make_pipeline(FunctionTransformer(np.char.upper), reading()).fit(TEXTS, TWO), np.array(TEXTS[:4]), more=PICKLED
+    ),
+    "single precision": Case(
+        lambda: KNeighborsClassifier(1, algorithm="brute").fit(ARRAY.astype(np.float32), THREE),
+        ARRAY[:9].astype(np.float32),
+        "Arrays",
+    ),
+    "columns in single precision": Case(
+        lambda: LinearRegression().fit(FRAME.astype(np.float32), NUMBER), FRAME[:4].astype(np.float32)
+    ),
+    "whole numbers": Case(lambda: LogisticRegression().fit(ARRAY.astype(int), TWO), ARRAY[:4].astype(int), "Arrays"),
+    "an array of truth values": Case(lambda: BernoulliNB().fit(ARRAY > 1, TWO), ARRAY[:4] > 1),
+    "an array of words": Case(lambda: make_pipeline(OneHotEncoder(), LogisticRegression()).fit(WORDS, TWO), WORDS[:4]),
+    "an array with one column": Case(lambda: IsotonicRegression().fit(ARRAY[:, 0], NUMBER), ARRAY[:4, 0], "Arrays"),
+    "a sparse array": Case(lambda: LogisticRegression().fit(SPARSE, TWO), SPARSE[:4], "Arrays"),
+    "a sparse array by columns": Case(lambda: LogisticRegression().fit(SPARSE, TWO), SPARSE[:4].tocsc(), "Arrays"),
+    "lists of numbers": Case(
+        lambda: LogisticRegression().fit(ARRAY, TWO), ARRAY[:4].tolist(), "Arrays", signed(ARRAY.tolist()), by_estimator=True
+    ),
+    "columns without names": Case(
+        lambda: LogisticRegression().fit(ARRAY, TWO),
+        pd.DataFrame(ARRAY[:4]),
+        "Arrays",
+        {"signature": ModelSignature(Schema([ColSpec("double")] * 3))},
+    ),
+    "columns with numbers for names": Case(lambda: LogisticRegression().fit(pd.DataFrame(ARRAY), TWO), pd.DataFrame(ARRAY[:4])),
+    "a frame for what was trained on an array": Case(lambda: LogisticRegression().fit(ARRAY, TWO), FRAME[:4]),
+    "an array for what was trained on a frame": Case(
+        lambda: LogisticRegression().fit(FRAME, TWO), FRAME[:4].to_numpy(), "Arrays", by_estimator=True
+    ),
+    "a row as a dictionary": Case(lambda: LogisticRegression().fit(FRAME, TWO), {"a": 1.5, "b": 2.5, "c": 0.5}),
+    "rows as dictionaries": Case(
+        lambda: mixed(GAPS), GAPS.astype(object).where(GAPS.notna(), None)[:4].to_dict("records"), more=SKOPS
+    ),
+    "parameters beside the rows": Case(lambda: LogisticRegression().fit(FRAME, TWO), (FRAME[:4], {"threshold": 0.5})),
+    "no signature": Case(lambda: LogisticRegression().fit(FRAME, TWO), FRAME[:4], "NoSignature", UNSIGNED),
+    "no signature and texts": Case(lambda: mixed(MIXED), MIXED[:4], "NoSignature", SKOPS | UNSIGNED),
+    "no signature and gaps": Case(lambda: mixed(GAPS), GAPS[:9], "NoSignature", SKOPS | UNSIGNED),
+    "no signature and nothing but texts": Case(lambda: reading().fit(TEXTS, TWO), np.array(TEXTS[:4]), "NoSignature", UNSIGNED),
+    "a signature that says nothing": Case(
+        lambda: LogisticRegression().fit(FRAME, TWO),
+        FRAME[:4],
+        "NoSignature",
+        {"signature": ModelSignature(Schema([ColSpec(AnyType())]))},
+        by_estimator=True,
+    ),
+    "no signature, since it can't be inferred": Case(
+        lambda: reading().fit(TEXTS, TWO), TEXTS[:4], "NoSignature", by_estimator=True
+    ),
+    "no signature and categories": Case(
+        lambda: HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=2).fit(KINDS, TWO),
+        KINDS[:4],
+        "NoSignature",
+        PICKLED,
+        by_estimator=True,
+    ),
+}
+
+
+def saved(case: Case, directory: Path) -> artifact.Artifact:
+    mlflow.sklearn.save_model(
+        case.fitted(), directory, input_example=case.example, **{"pip_requirements": ["scikit-learn"], **case.more}
+    )
+    return artifact.read(directory)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_recorded_example_is_answered_as_by_mlflow(case: Case, tmp_path: Path) -> None:
+    about = saved(case, tmp_path / "model")
+    loaded = model.load(about, Trust())
+    assert about.signature == case.inputs
+    assert replay(loaded, about) == "Executed"
+    assert about.example is not None
+    expected = asked(case, loaded, tmp_path / "model")
+    assert_same(loaded.predict(about.example).predictions, expected)
+    assert_same([loaded.predict([row]).predictions[0] for row in about.example], expected)
+
+
+def asked(case: Case, loaded: model.Model, directory: Path) -> list[Any]:
+    """What MLflow's scoring says to the example as it was given, or else the estimator."""
+    data = case.example[0] if isinstance(case.example, tuple) else case.example
+    if not case.by_estimator:
+        answers = mlflow.pyfunc.load_model(str(directory)).predict(data)
+    elif isinstance(data, str):
+        answers = loaded.estimator.predict([data])
+    else:
+        answers = loaded.estimator.predict(data["review"] if isinstance(data, pd.DataFrame) and "review" in data else data)
+    return list(np.asarray(answers).tolist())
+
+
+def assert_same(answers: list[Any], expected: list[Any]) -> None:
+    if np.asarray(expected).dtype.kind == "f":  # rounding depends on how many rows there are
+        np.testing.assert_allclose(answers, expected, rtol=1e-6)
+    else:
+        assert answers == expected
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], dict[str, Any], type[ModelAtFault], str]] = {
+    "what only transforms": (lambda: StandardScaler().fit(FRAME), {}, FlavorUnsupported, "StandardScaler, which has no predict"),
+    "what knows only its own rows": (lambda: DBSCAN().fit(FRAME), {}, FlavorUnsupported, "DBSCAN, which knows only the rows"),
+    "what was never fitted": (LogisticRegression, {}, LoadFailed, "LogisticRegression that was never fitted"),
+    "probabilities that there are not": (
+        lambda: make_pipeline(DecisionTreeClassifier()).fit(FRAME, np.stack([TWO, THREE], axis=1)),
+        {"pyfunc_predict_fn": "predict_proba"},
+        FlavorUnsupported,
+        "Pipeline has no probabilities of a single label",
+    ),
+    "logarithms of probabilities": (
+        lambda: LogisticRegression().fit(FRAME, TWO),
+        {"pyfunc_predict_fn": "predict_log_proba"},
+        FlavorUnsupported,
+        "pyfunc_predict_fn='predict_log_proba'. Supported is predict or predict_proba",
+    ),
+    "code of its own": (
+        lambda: LogisticRegression().fit(FRAME, TWO),
+        {"code_paths": [str(Path(__file__).parent / "forest.py")]},
+        FlavorUnsupported,
+        "code_paths",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fitted", "more", "error", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_served_is_refused_with_a_sentence(
+    fitted: Callable[[], Any], more: dict[str, Any], error: type[ModelAtFault], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        model.load(saved(Case(fitted, None, more=PICKLED | more), tmp_path / "model"), Trust())
+
+
+def test_another_flavor_is_refused_with_what_is_supported(tmp_path: Path) -> None:
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=lambda rows: rows, pip_requirements=["scikit-learn"])
+    with pytest.raises(FlavorUnsupported, match=r"flavors python_function\. Supported is sklearn, serialized as skops"):
+        artifact.read(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "estimator", [HistGradientBoostingClassifier(max_iter=2), LogisticRegression()], ids=["takes", "refuses"]
+)
+def test_a_value_of_an_array_may_be_missing_where_the_estimator_answers_then(estimator: Any, tmp_path: Path) -> None:
+    loaded = model.load(saved(Case(lambda: estimator.fit(ARRAY, TWO), ARRAY[:2], more=PICKLED), tmp_path / "model"), Trust())
+    assert loaded.inputs == Vector(width=3, optional=isinstance(estimator, HistGradientBoostingClassifier))
+
+
+def test_what_was_trained_on_a_frame_knows_its_names_without_a_signature(tmp_path: Path) -> None:
+    loaded = model.load(saved(Case(lambda: mixed(MIXED), MIXED[:2], more=SKOPS | UNSIGNED), tmp_path / "model"), Trust())
+    assert loaded.inputs == Vector(width=5, numbers=False, optional=True, names=tuple(map(str, MIXED)))
