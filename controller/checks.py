@@ -205,6 +205,12 @@ def _signature(subject: Subject, artifact: Artifact) -> Finding:
     return None
 
 
+def _form(_: Subject, artifact: Artifact) -> Finding:
+    if artifact.signature.recorded:
+        return None
+    return "it has no signature: a request is an array of values, and nobody checks their names or types. Log it with one"
+
+
 def _example(subject: Subject, artifact: Artifact) -> Finding:
     if subject.gates.max_latency_p95_milliseconds is None or artifact.verified != "Loaded":
         return None
@@ -275,6 +281,7 @@ OF_FILES: tuple[tuple[GateName | None, Callable[[Subject, Artifact], Finding]], 
     (None, _code),
     (None, _types),
     ("Trust", _trust),
+    (None, _form),
 )
 OF_ARRIVAL: tuple[tuple[GateName, Callable[[Subject, Artifact], Finding]], ...] = (
     ("Size", lambda subject, artifact: _size(subject, artifact.size_bytes)),

@@ -11,6 +11,7 @@ from controller.text import bounded
 
 EXIT_MODEL_AT_FAULT = 65  # what a pod exits with when its model, not the cluster, is the reason (EX_DATAERR)
 EXIT_STORE_UNAVAILABLE = 69  # likewise, when it could not fetch its model (EX_UNAVAILABLE)
+EXIT_MISCONFIGURED = 78  # likewise, when what it was told or given is of no use (EX_CONFIG)
 EXIT_DISK_FULL = 74  # likewise, when its disk took no more (EX_IOERR)
 CERTAIN_RESTARTS = 3  # of a pod that never became ready: no accident any more
 
@@ -53,16 +54,18 @@ def _unready(pods: Sequence[Object], live: Rollout) -> list[Object]:
     return [
         pod
         for pod in pods
-        if _rollout_number(pod) == live.number and not _is_ready(pod) and not pod["metadata"].get("deletionTimestamp")
+        if rollout_number(pod) == live.number and not is_ready(pod) and not pod["metadata"].get("deletionTimestamp")
     ]
 
 
-def _rollout_number(pod: Object) -> int | None:
+def rollout_number(pod: Object) -> int | None:
+    """Number of the rollout that the pod belongs to."""
     number = (pod["metadata"].get("annotations") or {}).get(ROLLOUT, "")
     return int(number) if number.isdigit() else None
 
 
-def _is_ready(pod: Object) -> bool:
+def is_ready(pod: Object) -> bool:
+    """Whether the pod answers."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
@@ -153,6 +156,9 @@ def _exit_fault(container: Object, ended: Object, memory: str) -> Fault | None:
         return Fault(reason=reason or "ModelFailed", message=message or "the pod found its model at fault", by_model=True)
     if code == EXIT_STORE_UNAVAILABLE:
         return Fault(reason="StoreUnavailable", message=message or "the pod could not fetch its model", by_model=False)
+    if code == EXIT_MISCONFIGURED:
+        why = message or "what its pods were told or given is of no use to the server"
+        return Fault(reason=reason or "SettingsInvalid", message=why, by_model=False)
     if _never_began(ended):
         why = message or "the container runtime gives no reason"
         return Fault(reason="PodNotStarted", message=f"container {name} cannot be started: {why}", by_model=False)

@@ -43,7 +43,7 @@ Raw = dict[str, Any]
 """A part that Kubernetes defines: taken as it is, and checked by the API server when it is written into the pods."""
 
 
-class PullSecret(Spec):
+class SecretReference(Spec):
     """A Secret in the namespace of the ModelDeployment."""
 
     name: ObjectName = Field(description="Name of the Secret.")
@@ -117,7 +117,7 @@ class PodFields(Spec):
         description="ServiceAccount of the pods. Its token is not mounted: the server talks to nobody but the operator's store."
         " Default: the namespace's default account.",
     )
-    image_pull_secrets: list[PullSecret] | None = Field(
+    image_pull_secrets: list[SecretReference] | None = Field(
         default=None, max_length=16, description="Secrets to pull the server image with. Default: those of the ServiceAccount."
     )
     node_selector: NodeLabels | None = Field(default=None, description="Labels that a node must have.")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from controller.pods import SecretReference
 from controller.schema import Size, Spec, VersionNumber, rule, rules
 
 AUTO_RUNTIME = "Auto"
@@ -172,6 +173,32 @@ class EnvironmentVariable(Spec):
     value: str = Field(default="", max_length=32768, description="Its value, as it stands.")
 
 
+class Auth(Spec):
+    """Who may send requests."""
+
+    token_secret_ref: SecretReference = Field(
+        description="A Secret with bearer tokens. The value of each of its keys is one, so to replace a token: add another key,"
+        " move the clients, take the first key away; pods notice within two minutes. Requests without a token are answered 401."
+    )
+
+
+class Batching(Spec):
+    """How requests share the calls of an estimator that is not compiled: while it works, those that come wait for the next."""
+
+    max_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Most rows in one call, unless a single request has more; 1 asks about each request alone. Default: 64.",
+    )
+    max_waiting: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Most requests in line; the next one is told at once to try elsewhere. Default: 256.",
+    )
+
+
 class Server(Spec):
     """The server in the pods. A change of any of these is a rollout."""
 
@@ -205,6 +232,23 @@ class Server(Spec):
         default="Flag",
         description="What follows when a number lies outside the range that training has seen. Flag: it is answered, counted and"
         " named in the header X-Out-Of-Range. Reject: it is answered 400.",
+    )
+    model_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="How clients of the Open Inference Protocol and of KServe's V1 protocol call the model in their paths, such"
+        " as /v2/models/NAME/infer. Default: the name of the ModelDeployment.",
+        json_schema_extra=rules(
+            rule(
+                "self.matches('^[A-Za-z0-9][A-Za-z0-9._-]*$')",
+                "a name in paths has letters, digits, '.', '_' and '-', and begins with a letter or digit",
+            )
+        ),
+    )
+    auth: Auth | None = Field(default=None, description="Who may send requests. Default: everybody who can reach the pods.")
+    batching: Batching | None = Field(
+        default=None, description="How requests share the calls of an estimator that is not compiled."
     )
     env: list[EnvironmentVariable] = Field(
         default=[],

@@ -16,6 +16,7 @@ Range = tuple[float | None, float | None]
 
 # What each type takes beside itself, without loss. A boolean is no number, and text is neither.
 _WIDER = {"integer": {"long", "double"}, "long": {"double"}, "float": {"double"}}
+_NUMBERS = {"integer", "long", "float", "double"}
 _MAX_TOLD = 5
 
 
@@ -25,6 +26,9 @@ class Column:
 
     type: str
     required: bool
+
+
+_TEXT = {"text": Column("string", required=True)}  # one text a row, without a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +68,8 @@ def parse(described: dict[str, Any]) -> Signature:
     try:
         inputs, outputs = _specs(said.get("inputs")), _specs(said.get("outputs"))
         declared = _declared(described)
-        if not inputs or any(spec.get("type") == "tensor" for spec in inputs):
-            return Signature(width=_width(inputs), outputs=_types(outputs), declared=declared, recorded=True)
-        columns = {
-            bounded(str(spec["name"]), 200): Column(_type(spec), bool(spec.get("required", True)))
-            for spec in inputs
-            if "name" in spec
-        }
-        return Signature(columns=columns, outputs=_types(outputs), declared=declared, recorded=True)
+        columns, width = _columns(inputs)
+        return Signature(columns=columns, width=width, outputs=_types(outputs), declared=declared, recorded=True)
     except (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise Stalling("ModelUnreadable", "the signature in its MLmodel file cannot be read; log the model anew") from error
 
@@ -187,11 +185,36 @@ _NUMPY_TYPES = {
 }
 
 
-def _width(specs: list[dict[str, Any]]) -> int | None:
+def _columns(specs: list[dict[str, Any]]) -> tuple[dict[str, Column] | None, int | None]:
+    """The inputs by name, or None and the width of an array of numbers, as far as it is known.
+
+    Where there are no names and not all inputs are numbers, the server makes names up: positions, and `text` for one text.
+    """
     if not specs:
-        return None
-    shape = specs[0]["tensor-spec"]["shape"]
-    return int(shape[1]) if len(shape) > 1 and int(shape[1]) >= 0 else None
+        return None, None
+    if any(spec.get("type") == "tensor" for spec in specs):
+        return _of_tensor(specs[0]["tensor-spec"])
+    if any("name" in spec for spec in specs):
+        named = [spec for spec in specs if "name" in spec]
+        return {bounded(str(spec["name"]), 200): Column(_type(spec), bool(spec.get("required", True))) for spec in named}, None
+    if specs[0].get("type") == "array":
+        return None, None
+    types = [_type(spec) for spec in specs]
+    if set(types) <= _NUMBERS:
+        return None, len(types)
+    return _TEXT if types == ["string"] else _by_position(types), None
+
+
+def _of_tensor(tensor: dict[str, Any]) -> tuple[dict[str, Column] | None, int | None]:
+    shape, kind = tensor["shape"], {"bool": "boolean", "str": "string", "object": "string"}.get(str(tensor["dtype"]))
+    width = int(shape[1]) if len(shape) > 1 else 1
+    if kind is None:
+        return None, width if width >= 0 else None
+    return _by_position([kind] * width) if len(shape) > 1 else _TEXT, None
+
+
+def _by_position(types: list[str]) -> dict[str, Column]:
+    return {str(position): Column(kind, required=True) for position, kind in enumerate(types)}
 
 
 def _declared(described: dict[str, Any]) -> dict[str, Range]:

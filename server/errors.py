@@ -3,6 +3,7 @@
 * ServerError
   - Fatal                 the process ends, with an exit code and a termination message
     + SettingsInvalid     78: whoever wrote the settings must change them
+    + TokensMissing       78: whoever wants tokens to be asked for must give the pod some
     + StoreUnavailable    69: the store did not deliver; trying again later may help
     + Unexpected          70: nobody thought of this; the log has where it happened
     + ModelNotWritten     74: the pod's own disk does not take the model
@@ -58,6 +59,12 @@ class Fatal(ServerError):
 
 class SettingsInvalid(Fatal):
     """The settings can't be understood: EX_CONFIG."""
+
+    exit_code = 78
+
+
+class TokensMissing(Fatal):
+    """Clients have to show a token, and there is none that could be shown: EX_CONFIG."""
 
     exit_code = 78
 

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from server import artifact, manifest, model
+from server import artifact, auth, manifest, model
 from server.artifact import Artifact
 from server.errors import DigestMismatch, LatencyTooHigh, LoadFailed, LoadTooSlow
 from server.metrics import Metrics
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 def load(settings: Settings, metrics: Metrics) -> Serving:
     """All that answering needs. Blocks for as long as it takes; raises what is wrong with the model."""
     started = time.perf_counter()
+    auth.require(settings)
     found = manifest.of_directory(settings.model_dir).digest
     if found != settings.model.digest:
         raise DigestMismatch(

@@ -73,7 +73,10 @@ class Auth(_Told):
     """Who may ask."""
 
     token_files: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """Each holds one bearer token; any of them opens the port for clients. They are read again when they change."""
+    """Each holds one bearer token, or is a directory of such files, as a mounted Secret is. Any of them opens the port for
+    clients. They are read again when they change."""
+    secret: str | None = None
+    """The name of that Secret, for whoever has to create it."""
 
 
 class Settings(_Told):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from controller.api import GROUP, HISTORY_LIMIT, VERSION_LABEL, ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
 from controller.pods import PodFields
-from controller.policy import Gates, Trust
+from controller.policy import Auth, Gates, Server, Trust
 from controller.quantity import bytes_of
 from controller.resources.identity import Owner, labels, metadata, selector
 from controller.resources.rollouts import (
@@ -38,6 +38,7 @@ MODEL_DIR = "/model"
 STORE_TOKEN_DIR = f"/var/run/secrets/{GROUP}/store"
 STORE_AUDIENCE = "modeldeployment-store"
 STORE_TOKEN_SECONDS = 600  # the kubelet makes a new one in time
+CLIENT_TOKENS_DIR = f"/var/run/secrets/{GROUP}/clients"
 
 # After a pod is told to stop, endpoints and kube-proxy need a moment to hear of it. It goes on answering meanwhile:
 # first while it does not know yet, then while it asks its clients to reconnect.
@@ -145,6 +146,7 @@ def pod_template(
         "maxBodyBytes": bytes_of(spec.server.max_body_size) if spec.server.max_body_size else MAX_BODY_BYTES,
         "outOfRange": spec.server.out_of_range,
         "drainSeconds": DRAIN_SECONDS,
+        **_told_server(spec.server),
         "trust": {
             "pickle": "Allow" if spec.gates.waiver(model.version, "Trust") else trust.pickle,
             "skopsTypes": trust.skops_types,
@@ -160,6 +162,7 @@ def pod_template(
         "terminationMessagePolicy": "File",
     }
     temporary = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108  the pod's own, an emptyDir
+    clients = _client_tokens(spec.server.auth)
     more = spec.pod or PodFields()
     return {
         "metadata": {
@@ -213,16 +216,42 @@ def pod_template(
                     "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=3),
                     "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=6),
                     "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
-                    "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR, "readOnly": True}, temporary],
+                    "volumeMounts": [
+                        {"name": "model", "mountPath": MODEL_DIR, "readOnly": True},
+                        temporary,
+                        *({"name": each["name"], "mountPath": CLIENT_TOKENS_DIR, "readOnly": True} for each in clients),
+                    ],
                 }
             ],
             "volumes": [
                 {"name": "model", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}},
                 _STORE_TOKEN_VOLUME,
+                *clients,
             ],
         },
     }
+
+
+def _told_server(server: Server) -> Object:
+    """What the server is told of how to serve, where that is not what it does anyway: an image of the user's own may be older,
+    and refuses what it does not know."""
+    told: Object = {}
+    if server.model_name is not None:
+        told["modelName"] = server.model_name
+    if batching := _said(server.batching):
+        told["batching"] = batching
+    if server.auth is not None:
+        told["auth"] = {"tokenFiles": [CLIENT_TOKENS_DIR], "secret": server.auth.token_secret_ref.name}
+    return told
+
+
+def _client_tokens(auth: Auth | None) -> list[Object]:
+    """The Secret with the clients' tokens, as a volume. Optional, so that a server without it can say which one it misses:
+    Kubernetes would let the pod wait for it, and tells nobody but whoever looks at the pod's events."""
+    if auth is None:
+        return []
+    return [{"name": "client-tokens", "secret": {"secretName": auth.token_secret_ref.name, "optional": True}}]
 
 
 def _placement(owner: Owner, more: PodFields) -> Object:

@@ -19,8 +19,8 @@ from controller import artifact, manifest
 from controller.api import ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
 from controller.manifest import StoredFile
-from controller.pod_faults import EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
-from controller.policy import Gates, Trust
+from controller.pod_faults import EXIT_DISK_FULL, EXIT_MISCONFIGURED, EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
+from controller.policy import Batching, Gates, Trust
 from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
 from controller.resources.deployment import (
@@ -113,19 +113,40 @@ def test_the_grace_period_covers_the_drain_and_the_slowest_request(seconds: int 
 def test_the_server_does_by_itself_what_a_spec_says_that_says_nothing() -> None:
     settings = told(template()["spec"]["containers"][0])
     alone = server.settings.Settings(model=settings.model)
-    for name in ("request_timeout_seconds", "max_body_bytes", "out_of_range", "trust", "gates"):
+    for name in ("request_timeout_seconds", "max_body_bytes", "out_of_range", "trust", "gates", "auth"):
         assert getattr(settings, name) == getattr(alone, name), name
+    assert settings.served_name == "fraud"
+
+
+def test_what_is_not_said_of_batching_is_what_the_description_says() -> None:
+    batching, fields = server.settings.Batching(), Batching.model_fields
+    for name, default in batching.model_dump().items():
+        assert f"Default: {default}." in str(fields[name].description), name
 
 
 def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
     pod = template(
-        server={"maxBodySize": "4Mi", "outOfRange": "Reject", "env": [{"name": "OMP_NUM_THREADS", "value": "2"}]},
+        server={
+            "modelName": "Fraud_2.1",
+            "batching": {"maxSize": 8, "maxWaiting": 16},
+            "auth": {"tokenSecretRef": {"name": "fraud-tokens"}},
+            "maxBodySize": "4Mi",
+            "outOfRange": "Reject",
+            "env": [{"name": "OMP_NUM_THREADS", "value": "2"}],
+        },
         trust={"pickle": "Deny", "skopsTypes": ["own.Type"]},
     )["spec"]
     (container,) = pod["containers"]
     settings = told(container)
     assert settings.max_body_bytes == 4 * 1024 * 1024
     assert settings.out_of_range == "Reject"
+    assert settings.served_name == "Fraud_2.1"
+    assert (settings.batching.max_size, settings.batching.max_waiting) == (8, 16)
+    assert settings.auth is not None
+    (tokens,) = settings.auth.token_files
+    (mount,) = [each for each in container["volumeMounts"] if each["mountPath"] == str(tokens)]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == mount["name"]]
+    assert volume["secret"]["secretName"] == settings.auth.secret == "fraud-tokens"
     assert (settings.trust.pickle, settings.trust.skops_types) == ("Deny", ("own.Type",))
     assert {"name": "OMP_NUM_THREADS", "value": "2"} in container["env"]
     assert all(each["name"] != "OMP_NUM_THREADS" for each in pod["initContainers"][0]["env"])
@@ -153,6 +174,8 @@ def test_the_server_judges_by_what_it_is_told() -> None:
 def test_exit_codes_mean_the_same_on_both_sides() -> None:
     assert server.errors.ModelAtFault.exit_code == EXIT_MODEL_AT_FAULT
     assert server.errors.StoreUnavailable.exit_code == EXIT_STORE_UNAVAILABLE
+    assert server.errors.ModelNotWritten.exit_code == EXIT_DISK_FULL
+    assert server.errors.SettingsInvalid.exit_code == EXIT_MISCONFIGURED
 
 
 def test_both_compute_the_same_digest() -> None:

@@ -1,5 +1,6 @@
 """The pod template: restricted, bounded, and read back as it was written."""
 
+import json
 from typing import Any
 
 import pytest
@@ -92,6 +93,49 @@ def test_a_hash_that_an_earlier_version_wrote_is_found_again() -> None:
     assert deployments.inputs(spec()) == "44136fa355b3678a"
     assert deployments.inputs(spec(resources={})) == "3a3e8ddf84d2418c"
     assert deployments.inputs(spec(resources={"limits": {"cpu": 1}})) == "d9538adfcb199398"
+    assert deployments.inputs(spec(server={"runtime": "Auto", "outOfRange": "Flag"})) == "44136fa355b3678a"
+    assert deployments.inputs(spec(server={"runtime": "sklearn-1.9"})) == "327a4d369869040b"
+    env = [{"name": "A", "value": "1"}]
+    limits = {"requestTimeoutSeconds": 10, "maxBodySize": "256Ki", "outOfRange": "Reject", "env": env}
+    assert deployments.inputs(spec(server=limits)) == "9c47f1337b27edee"
+    more: dict[str, Any] = {"trust": {"pickle": "Deny"}, "pod": {"labels": {"a": "b"}}, "resources": {"limits": {"cpu": 1}}}
+    assert deployments.inputs(spec(server={"image": "own:1"}, **more)) == "71666c51ec1d003e"
+
+
+def test_all_that_is_said_of_the_server_changes_the_hash() -> None:
+    said: list[dict[str, Any]] = [
+        {"modelName": "fraud-2"},
+        {"auth": {"tokenSecretRef": {"name": "a"}}},
+        {"auth": {"tokenSecretRef": {"name": "b"}}},
+        {"batching": {"maxSize": 1}},
+        {"batching": {"maxWaiting": 1}},
+    ]
+    assert len({deployments.inputs(spec(server=server)) for server in ({}, *said)}) == len(said) + 1
+
+
+def told(template: dict[str, Any]) -> dict[str, Any]:
+    (setting,) = template["spec"]["containers"][0]["env"]
+    found: dict[str, Any] = json.loads(setting["value"])
+    return found
+
+
+def test_a_server_is_told_only_what_it_would_not_do_anyway() -> None:
+    """An image of somebody's own may be older, and refuses a word that it does not know."""
+    new = {"modelName", "batching", "auth"}
+    assert new.isdisjoint(told(template()))
+    assert new.isdisjoint(told(template(server={"batching": {}})))
+    said: dict[str, Any] = {"modelName": "Auto", "batching": {"maxSize": 8}}
+    assert {name: value for name, value in told(template(server=said)).items() if name in new} == said
+
+
+def test_the_clients_tokens_are_in_the_server_alone() -> None:
+    guarded, plain = template(server={"auth": {"tokenSecretRef": {"name": "fraud-tokens"}}})["spec"], template()["spec"]
+    (volume,) = [each for each in guarded["volumes"] if each not in plain["volumes"]]
+    assert volume["secret"] == {"secretName": "fraud-tokens", "optional": True}
+    (mount,) = [each for each in guarded["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]
+    assert mount["readOnly"] is True
+    assert told({"spec": guarded})["auth"] == {"tokenFiles": [mount["mountPath"]], "secret": "fraud-tokens"}
+    assert volume["name"] not in [each["name"] for each in guarded["initContainers"][0]["volumeMounts"]]
 
 
 def test_what_the_spec_says_of_pods_is_beside_what_the_operator_says() -> None:

@@ -84,6 +84,8 @@ def test_what_the_model_did_comes_before_what_the_cluster_did() -> None:
         (ended(137, reason="OOMKilled"), "OutOfMemory", True),
         (ended(0, reason="OOMKilled"), "OutOfMemory", True),
         (ended(69, '{"reason": "StoreUnavailable", "message": "m"}'), "StoreUnavailable", False),
+        (ended(78, '{"reason": "TokensMissing", "message": "m"}', restarts=9), "TokensMissing", False),
+        (ended(78, restarts=9), "SettingsInvalid", False),
         (ended(1, "Traceback"), "PodCrashed", False),
         (waiting("ErrImagePull"), "ImagePullFailed", False),
         (waiting("CreateContainerConfigError"), "PodNotStarted", False),
