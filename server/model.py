@@ -59,7 +59,14 @@ class Model:
 
     def predict(self, rows: Rows) -> Predicted:
         """The answers to these rows, in their order. A ValueError says that some row can't be answered."""
-        data = self._data(rows)
+        try:
+            return self._predicted(self._data(rows))
+        except (ValueError, MemoryError):
+            raise
+        except Exception as e:  # at values that they can't take, estimators raise errors of every kind
+            raise ValueError(text_of(e)) from e
+
+    def _predicted(self, data: object) -> Predicted:
         with np.errstate(all="ignore"):
             if not self.has_probabilities:
                 return Predicted(predictions=labels(self.estimator.predict(data)), probabilities=None)
@@ -71,7 +78,7 @@ class Model:
 
     def _data(self, rows: Rows) -> object:
         if self.form == "Texts":
-            return [row[0] for row in rows]
+            return [np.nan if row[0] is None else row[0] for row in rows]  # which vectorizers refuse as a value
         if self.form == "Unknown":
             return frame.guessed(rows, self.names)
         if isinstance(self.inputs, Columns) and self.form == "Columns":
@@ -119,8 +126,10 @@ def labels(predicted: Any) -> list[Any]:
     values = np.asarray(predicted.toarray() if hasattr(predicted, "toarray") else predicted)
     if values.dtype.kind == "M":
         values = np.datetime_as_string(values)
+    elif values.dtype.kind == "f":
+        values = values.astype(np.float64, copy=False)
     plain: list[Any] = values.tolist()
-    if values.dtype.kind in "biuU" or values.dtype in (np.float64, np.float32):
+    if values.dtype.kind in "biufU":
         return plain
     return [[_label(one) for one in value] if isinstance(value, list) else _label(value) for value in plain]
 

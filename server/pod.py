@@ -51,4 +51,5 @@ class Pod:
             validator=serving.validator,
             classes=serving.engine.classes,
             has_probabilities=serving.engine.has_probabilities,
+            predict_function=serving.artifact.predict_function,
         )

@@ -215,16 +215,22 @@ class ColumnsValidator:
 
 
 class VectorValidator:
-    """For a model without names: rows of values, or `{"features": [1.0, 2.0]}`."""
+    """For a model without names in its signature: rows of values, or `{"features": [1.0, 2.0]}`.
+
+    Where the estimator remembers names from its training, clients that send a table with these names are understood too.
+    """
 
     def __init__(self, inputs: Vector) -> None:
         self._width = inputs.width
+        self._names = inputs.names
         self._numbers = inputs.numbers
         self._optional = inputs.optional
         self._value = _EXPECTED["double"] if inputs.numbers else "a single value is expected"
 
     def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
         """Rows from JSON objects with the one key that there is."""
+        if self._names and records and all(isinstance(record, dict) and VECTOR_KEY not in record for record in records):
+            return self._checked(self._ordered(records, self._names, numbered=numbered), numbered=numbered)
         mistakes: list[Detail] = []
         for number, record in enumerate(records, start=1):
             row = number if numbered else None
@@ -239,11 +245,25 @@ class VectorValidator:
         return self._checked([record[VECTOR_KEY] for record in records], numbered=numbered)
 
     def cells(self, rows: Sequence[Any] | npt.NDArray[Any], names: Sequence[str] | None = None) -> Checked:
-        """Rows of numbers, whatever they are called."""
+        """Rows of values, in the order of training or under the names of training. Numbers for names are positions."""
         listed = _lists(rows) if isinstance(rows, np.ndarray) else rows
         if mistakes := _ragged(listed, None if names is None else len(names)):
             raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
+        if self._names and names is not None and list(names) != [str(position) for position in range(len(names))]:
+            listed = self._ordered([dict(zip(names, row, strict=True)) for row in listed], self._names, numbered=True)
         return self._checked(listed, numbered=True)
+
+    def _ordered(self, records: Sequence[Mapping[str, Any]], names: Sequence[str], *, numbered: bool) -> list[list[Any]]:
+        known = frozenset(names)
+        mistakes: list[Detail] = []
+        for number, record in enumerate(records, start=1):
+            if record.keys() != known:
+                of = number if numbered else None
+                mistakes += [Detail(name, f"is missing, {self._value}", of) for name in names if name not in record]
+                mistakes += [Detail(n[:MAX_SHOWN], "is not a feature of this model", of) for n in record if n not in known]
+        if mistakes:
+            raise InvalidFeatures(_sentence(mistakes), mistakes[:MAX_DETAILS])
+        return [[record[name] for name in names] for record in records]
 
     def _checked(self, rows: Sequence[Any], *, numbered: bool) -> Checked:
         width = self._width or (len(rows[0]) if rows else 0)

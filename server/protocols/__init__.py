@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from server.artifact import Label
+from server.artifact import Label, PredictFunction
 from server.engine import Predicted
 from server.errors import Detail, InvalidBody
 from server.signature import Columns, Inputs
@@ -27,6 +27,7 @@ class Model:
     validator: Validator
     classes: list[Label] | None
     has_probabilities: bool
+    predict_function: PredictFunction = "predict"
 
 
 @dataclass(frozen=True, slots=True)

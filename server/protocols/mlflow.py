@@ -39,7 +39,7 @@ class Invocations:
     def decode(self, request: Request) -> Asked:
         """Rows in whichever form the content type and the keys say."""
         if request.media_type == "text/csv":
-            return Asked(self._csv(request.content), _reply)
+            return Asked(self._csv(request.content), self._reply)
         if request.media_type not in ("", "application/json"):
             raise UnsupportedMedia(
                 f"The content type is {request.media_type[:60]}; application/json and text/csv are what this server takes."
@@ -52,14 +52,14 @@ class Invocations:
             raise InvalidBody("The body has params, which models of scikit-learn do not take.")
         form = found[0]
         if form == "dataframe_split":
-            return Asked(self._split(body[form]), _reply)
-        return Asked(self._columns_or_rows(body[form], form), _reply)
+            return Asked(self._split(body[form]), self._reply)
+        return Asked(self._columns_or_rows(body[form], form), self._reply)
 
     def _split(self, value: Any) -> Checked:
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
             raise InvalidBody("dataframe_split is not an object with the lists columns and data.")
         names = value.get("columns")
-        if names is None or self._known is None:
+        if names is None:
             return self._model.validator.cells(value["data"])
         if not isinstance(names, list):
             raise InvalidBody("dataframe_split has columns that are no list of names.")
@@ -80,7 +80,7 @@ class Invocations:
     def _cells(self, names: Sequence[str], rows: Sequence[Any]) -> Checked:
         """Without the columns that nobody asks for. A row of another length is left as it is, to be named."""
         if self._known is None:
-            return self._model.validator.cells(rows)
+            return self._model.validator.cells(rows, names)
         kept = [index for index, name in enumerate(names) if name in self._known]
         if len(kept) < len(names):
             rows = [[row[index] for index in kept] if isinstance(row, list) and len(row) == len(names) else row for row in rows]
@@ -101,9 +101,10 @@ class Invocations:
         cells = [[read(cell) for read, cell in zip(reads, row, strict=True)] if len(row) == len(names) else row for row in rows]
         return self._cells(names, cells)
 
-
-def _reply(predicted: Predicted, _: float) -> Reply:
-    return Reply(dumps({"predictions": predicted.predictions}))
+    def _reply(self, predicted: Predicted, _: float) -> Reply:
+        """What the function that the model was logged with says (pyfunc_predict_fn)."""
+        by_label = self._model.predict_function == "predict"
+        return Reply(dumps({"predictions": predicted.predictions if by_label else predicted.probabilities}))
 
 
 def failure(status: int, kind: str, message: str, details: Sequence[Detail]) -> Any:

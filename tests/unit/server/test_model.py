@@ -3,15 +3,21 @@
 import json
 import pickle
 from collections.abc import Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder
 
 from server import artifact, engine, loading, model, trust
 from server.errors import DigestMismatch, ExampleFailed, ExampleMismatch, FlavorUnsupported, LoadFailed
 from server.metrics import Metrics
+from server.model import labels
 from server.replay import replay
 from server.settings import Trust
 from tests.unit.server import factories
@@ -140,6 +146,45 @@ def test_a_file_that_does_not_load_says_so_with_both_versions(model: Model, tmp_
 def test_what_cannot_predict_is_no_model(model: Model, tmp_path: Path) -> None:
     with pytest.raises(FlavorUnsupported, match="dict, which has no predict"):
         load(replaced(model, tmp_path, {}))
+
+
+LABELS = {
+    "numbers": (np.array([1, 2]), [1, 2]),
+    "truth values": (np.array([True, False]), [True, False]),
+    "texts": (np.array(["a", "b"]), ["a", "b"]),
+    "texts of numpy in a column of objects": (np.array([np.str_("a"), np.int64(1)], dtype=object), ["a", 1]),
+    "bytes": (np.array([b"a", "ü".encode()], dtype=object), ["a", "ü"]),
+    "moments": (np.array(["2026-01-31T12:00"], dtype="datetime64[s]"), ["2026-01-31T12:00:00"]),
+    "dates": (np.array([date(2026, 1, 31), datetime(2026, 1, 31, 12)], dtype=object), ["2026-01-31", "2026-01-31T12:00:00"]),
+    "nothing": (np.array([None, "a"], dtype=object), ["None", "a"]),
+    "long numbers": (np.array([0.5], dtype=np.longdouble), [0.5]),
+    "several": (np.array([["a", 1]], dtype=object), [["a", 1]]),
+    "a frame": (pd.DataFrame({"a": [1.5], "b": [2.5]}), [[1.5, 2.5]]),
+    "sparse": (OneHotEncoder().fit_transform([["a"], ["b"]]), [[1.0, 0.0], [0.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize(("predicted", "values"), LABELS.values(), ids=LABELS)
+def test_whatever_is_predicted_becomes_json(predicted: Any, values: list[Any]) -> None:
+    assert labels(predicted) == values
+    assert json.loads(json.dumps(labels(predicted))) == values
+
+
+class Picky(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
+    """Fails at some values in a way of its own."""
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        if X.to_numpy()[0, 0] < 0:
+            raise AttributeError("no such thing")
+        return super().predict_proba(X)
+
+
+def test_an_estimator_that_fails_at_values_says_so_as_every_other_does(model: Model, tmp_path: Path) -> None:
+    features, target = factories.cancer()
+    loaded = load(replaced(model, tmp_path, Picky(max_iter=5000).fit(features, target)))
+    assert loaded.predict([[17.99, 10.38, 122.8, 1001.0]]).predictions == [0]
+    with pytest.raises(ValueError, match="AttributeError: no such thing"):
+        loaded.predict([[-1.0, 10.38, 122.8, 1001.0]])
 
 
 def test_a_model_that_answers_otherwise_is_named_with_both_values(model: Model, tmp_path: Path) -> None:

@@ -50,3 +50,17 @@ def test_no_rows_are_a_frame_too() -> None:
 
 def test_an_array_has_nan_for_what_is_missing() -> None:
     np.testing.assert_array_equal(table.array([[1.0, None]]), [[1.0, np.nan]])
+
+
+def test_dates_are_counted_in_nanoseconds_as_by_mlflow() -> None:
+    dates = frames.frame(
+        [Column(name="since", type="datetime", required=False)], [["2026-01-31T12:00:00"], [None], ["2026-02-01"]]
+    )
+    assert str(dates["since"].dtype) == "datetime64[ns]"
+    assert dates["since"].astype(str).to_list() == ["2026-01-31 12:00:00", "NaT", "2026-02-01 00:00:00"]
+
+
+def test_a_frame_that_nobody_describes_has_the_types_of_its_values() -> None:
+    guessed = frames.guessed([[1, "a", None, True], [None, "b", None, False]], ["n", "s", "x", "t"])
+    assert [str(dtype) for dtype in guessed.dtypes] == ["float64", "str", "object", "bool"]
+    assert list(frames.guessed([[1.5]], None)) == [0]
