@@ -57,7 +57,7 @@ def test_dates_are_counted_in_nanoseconds_as_by_mlflow() -> None:
         [Column(name="since", type="datetime", required=False)], [["2026-01-31T12:00:00"], [None], ["2026-02-01"]]
     )
     assert str(dates["since"].dtype) == "datetime64[ns]"
-    assert dates["since"].astype(str).to_list() == ["2026-01-31 12:00:00", "NaT", "2026-02-01 00:00:00"]
+    assert [str(date) for date in dates["since"]] == ["2026-01-31 12:00:00", "NaT", "2026-02-01 00:00:00"]
 
 
 def test_a_frame_that_nobody_describes_has_the_types_of_its_values() -> None:
