@@ -68,6 +68,8 @@ def parse(described: dict[str, Any]) -> Signature:
     try:
         inputs, outputs = _specs(said.get("inputs")), _specs(said.get("outputs"))
         declared = _declared(described)
+        if [(spec.get("type"), spec.get("name")) for spec in inputs] == [("any", None)]:  # of what MLflow does not know
+            return Signature(declared=declared)
         columns, width = _columns(inputs)
         return Signature(columns=columns, width=width, outputs=_types(outputs), declared=declared, recorded=True)
     except (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError) as error:

@@ -24,6 +24,7 @@ def create_management(pod: Pod) -> ASGIApp:
             "ready": ready,
             "reason": pod.phase,
             "verified": pod.serving.verified if pod.serving else None,
+            "signature": pod.serving.artifact.signature if pod.serving else None,
             "engine": pod.serving.engine.name if pod.serving else None,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
         }

@@ -48,7 +48,8 @@ def test_both_read_it_alike(inputs: list[dict[str, Any]]) -> None:
         assert (ours.columns, ours.width) == (None, theirs.width)
 
 
-def test_a_model_without_any_signature_takes_arrays_on_both_sides() -> None:
-    ours, theirs = signature.parse({}), read(None)
+@pytest.mark.parametrize("written", [None, {"inputs": json.dumps([column("any", required=False)])}])
+def test_a_model_without_any_signature_takes_arrays_on_both_sides(written: dict[str, Any] | None) -> None:
+    ours, theirs = signature.parse({"signature": written}), read(written)
     assert not isinstance(theirs, Columns)
     assert (ours.columns, ours.width, ours.recorded) == (None, theirs.width, False)

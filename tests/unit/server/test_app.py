@@ -182,6 +182,7 @@ def test_a_ready_pod_says_what_it_has_proved(forest: tuple[Client, Pod]) -> None
     with Client(create_management(pod)) as management:
         ready = management.get("/readyz")
         assert (ready.status_code, ready.json()["verified"], ready.json()["engine"]) == (200, "Answered", "sklearn")
+        assert ready.json()["signature"] == "Columns"
         metrics = management.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain")
     for name in ("ml_model_load_seconds", 'verified="Answered"', "process_resident_memory_bytes", 'error_type="Overloaded"'):
