@@ -30,10 +30,16 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from server import artifact, model
+from server.app import create_app
 from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault
+from server.loading import load
+from server.metrics import Metrics
+from server.pod import Pod
 from server.replay import replay
 from server.settings import Trust
-from server.signature import Vector
+from server.signature import Columns, Vector
+from tests.unit.server import factories
+from tests.unit.server.local import Client
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -221,6 +227,38 @@ def test_the_recorded_example_is_answered_as_by_mlflow(case: Case, tmp_path: Pat
     expected = asked(case, loaded, tmp_path / "model")
     assert_same(loaded.predict(about.example).predictions, expected)
     assert_same([loaded.predict([row]).predictions[0] for row in about.example], expected)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_protocol_has_words_for_its_rows(case: Case, tmp_path: Path) -> None:
+    about = saved(case, tmp_path / "model")
+    pod = Pod(factories.told(about.directory), Metrics())
+    pod.serving = load(pod.settings, pod.metrics)
+    rows = [list(row) for row in about.example or ()]
+    expected = pod.serving.engine.predict(rows).predictions
+    inputs = pod.serving.engine.inputs
+    with Client(create_app(pod)) as client:
+        if isinstance(inputs, Columns):
+            names: list[Any] = [column.name for column in inputs.columns]
+            records: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in rows]
+            described = client.get("/v2/models/fraud").json()["inputs"]
+            tensors = [
+                {"name": name, "shape": [len(rows)], "datatype": tensor["datatype"], "data": [row[index] for row in rows]}
+                for index, (name, tensor) in enumerate(zip(names, described, strict=True))
+            ]
+        else:
+            names = list(range(len(rows[0])))
+            records = [{"features": row} for row in rows]
+            tensors = [{"name": "input-0", "shape": [len(rows), len(names)], "datatype": "FP64", "data": rows}]
+        answers = client.post("/predict", json=records).json()
+        assert_same([answer["prediction"] for answer in answers], expected)
+        split = {"dataframe_split": {"columns": names, "data": rows}}
+        for path, body in {"/invocations": split, "/v1/models/fraud:predict": {"instances": rows}}.items():
+            assert_same(client.post(path, json=body).json()["predictions"], expected)
+        (output,) = client.post("/v2/models/fraud/infer", json={"inputs": tensors}).json()["outputs"]
+        assert_same(output["data"], np.array(expected, dtype=object).ravel().tolist())
+        assert [client.get(path).status_code for path in ("/docs", "/openapi.json")] == [200, 200]
+    pod.serving.predictor.close()
 
 
 def asked(case: Case, loaded: model.Model, directory: Path) -> list[Any]:
