@@ -42,7 +42,7 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 	  --universal -c tests/requirements.txt - -o manifests/mlflow/requirements.txt
 
 # --- what CI runs ----------------------------------------------------------------------------------------------------
-test: lint unit contract chart cluster-test e2e  ## everything that CI runs
+test: lint unit contract chart browser cluster-test e2e  ## everything that CI runs
 
 lint: venv  ## style, types, import rules, generated files
 	$(VENV)/bin/ruff check .
@@ -60,6 +60,10 @@ contract: venv  ## controller and server agree
 chart: venv  ## the Helm chart, rendered by the real helm
 	@$(PY) -m tests.clusters tool helm > /dev/null
 	$(PYTEST) tests/chart
+
+browser: venv  ## the page for people, in a headless Chromium
+	@$(PY) -m tests.browser.chromium > /dev/null
+	$(PYTEST) tests/browser
 
 generate: venv  ## write the files that are generated from code: the CRD
 	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml
@@ -96,4 +100,4 @@ bench: bench-controller  ## every benchmark
 bench-controller: venv  ## the operator at 100, 300 and 1,000 resources, beside a client that only writes (.bench/controller.json)
 	@$(PY) -m tests.bench.controller
 
-.PHONY: help venv lock test lint unit contract chart generate cluster down images cluster-test demo e2e faults bench bench-controller
+.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e faults bench bench-controller

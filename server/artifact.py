@@ -75,6 +75,8 @@ class Record(Recorded):
     """Fingerprint and size of the training data."""
     target: str | None = None
     """The column that was predicted."""
+    metrics: dict[str, float] = {}
+    """How good it was in training, under the names that its run in MLflow has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

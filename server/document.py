@@ -31,7 +31,7 @@ from server.signature import Columns, Inputs
 from server.table import ColumnType
 from server.validation import VECTOR_KEY
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 JSON_TYPES: dict[ColumnType, dict[str, Any]] = {
     "boolean": {"type": "boolean"},
@@ -199,26 +199,36 @@ def _cells(*texts: str) -> str:
 
 PAGE = """<!doctype html>
 <html lang="en">
+<head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{title}</title>
-<style>
- body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
- h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.15rem; margin-top: 2rem }}
- table {{ border-collapse: collapse; width: 100% }}
- td, th {{ text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #ddd }}
- pre {{ background: #f4f4f4; padding: 1rem; overflow-x: auto }} p {{ overflow-wrap: anywhere }}
-</style>
-<h1>{title}</h1>
-<p>{description}</p>
+<link rel="icon" href="static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="static/style.css">
+</head>
+<body>
+<header class="bar"><h1 class="text">{title}</h1></header>
+<main class="docs">
+<section class="card">
 <h2>Try it</h2>
-<pre>{curl}</pre>
+<p class="text">{description}</p>
+<pre tabindex="0">{curl}</pre>
+</section>
+<section class="card">
 <h2>Features</h2>
-<table><tr><th>Name</th><th>Type</th><th>Required</th><th>Possible</th><th></th></tr>
-{features}</table>
+<div class="scroll"><table><thead><tr><th>Name</th><th>Type</th><th>Required</th><th>Possible</th><th></th></tr></thead>
+<tbody>
+{features}</tbody></table></div>
+</section>
+<section class="card">
 <h2>Operations</h2>
-<table><tr><th>Request</th><th>Does</th><th>Answers</th></tr>
-{operations}</table>
+<div class="scroll"><table><thead><tr><th>Request</th><th>Does</th><th>Answers</th></tr></thead>
+<tbody>
+{operations}</tbody></table></div>
 <p>For programs: <a href="openapi.json">openapi.json</a></p>
+</section>
+</main>
+</body>
 </html>
 """

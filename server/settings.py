@@ -97,6 +97,8 @@ class Settings(_Told):
     max_body_bytes: Annotated[int, Field(ge=1)] = 2 * 1024 * 1024
     out_of_range: Literal["Flag", "Reject"] = "Flag"
     """What becomes of a number outside the range that training has seen: answered and flagged, or refused."""
+    ui: Literal["Enabled", "Disabled"] = "Enabled"
+    """Whether there is a page for people at /."""
     trust: Trust = Trust()
     gates: Gates | None = None
     drain_seconds: Seconds = 5

@@ -7,15 +7,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
-from server import document, errors
+from server import document, errors, page
 from server.failures import UNEXPECTED, failure, refusal
 from server.pod import Pod
 from server.protocols import Reply
 from server.protocols.v2 import metadata
 from server.schemas import Health, Live, ModelMetadata, Models, ModelStatus, Ready, ServerMetadata, responses
 
-OPEN_PATHS = frozenset(("/health", "/ping", "/v2/health/live", "/v2/health/ready"))
-"""What load balancers ask. It needs no token, and tells nothing."""
+OPEN_PATHS = frozenset(("/health", "/ping", "/v2/health/live", "/v2/health/ready", *page.FILES))
+"""What load balancers ask, and the page's files. It needs no token, and tells nothing."""
 
 SCORING_PROTOCOL = "3.17.2"
 """The version of MLflow whose scoring protocol /invocations speaks."""
@@ -92,6 +92,8 @@ def create_web(pod: Pod) -> FastAPI:
     async def docs(request: Request) -> Response:
         described = document.openapi(app, pod.settings, pod.serving)
         return HTMLResponse(document.page(described, str(request.base_url)), headers={"content-security-policy": document.POLICY})
+
+    page.add(app, pod)
 
     async def refused(request: Request, error: Exception) -> Response:
         if not isinstance(error, errors.Refused):

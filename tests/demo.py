@@ -193,7 +193,7 @@ Go on with it (the cluster runs until `make down`):
   kubectl get mdep -A                                    # what serves
   kubectl describe mdep/{NAME} -n {NAMESPACE}             # why
   kubectl rollout history deployment/{NAME} -n {NAMESPACE}
-  kubectl port-forward -n {NAMESPACE} service/{NAME} 8080:80  # then: open http://localhost:8080/docs
+  kubectl port-forward -n {NAMESPACE} service/{NAME} 8080:80  # then: open http://localhost:8080
   kubectl port-forward -n mlflow service/mlflow 5000     # MLflow's own pages
 """,
         flush=True,

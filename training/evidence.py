@@ -3,7 +3,8 @@
 Pure. The types are those that the server reads them back with.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -41,11 +42,12 @@ def bounds(part: Part, columns: Sequence[Column], settings: RunSettings) -> Boun
     return Bounds(seen=seen, declared=settings.ranges)
 
 
-def record(table: Table, train: Part, given: Answer, settings: RunSettings) -> Record:
-    """All that this project adds to an MLflow model."""
+def record(table: Table, train: Part, given: Answer, metrics: Mapping[str, float], settings: RunSettings) -> Record:
+    """All that this project adds to an MLflow model. A metric that is no number says nothing."""
     return Record(
         example=given,
         bounds=bounds(train, table.columns, settings),
         data={"fingerprint": table.fingerprint, "rows": len(table.all.labels), "columns": len(table.columns)},
         target=table.target,
+        metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
     )

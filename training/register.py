@@ -164,7 +164,7 @@ def _description(candidate: Candidate, settings: RunSettings, scratch: Path) -> 
         "pip_requirements": [f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
     }
     rows = _read_back(candidate.pipeline, description, scratch / "description")
-    record = evidence.record(table, split.train, evidence.answer(candidate.pipeline, rows), settings)
+    record = evidence.record(table, split.train, evidence.answer(candidate.pipeline, rows), _metrics(candidate), settings)
     return {**description, "metadata": {artifact.METADATA_KEY: record.model_dump(mode="json", exclude_none=True)}}
 
 

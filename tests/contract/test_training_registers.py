@@ -132,6 +132,8 @@ def test_the_server_reads_what_was_registered(registry: Registry, built_in: Run)
     assert [c.name for c in model.inputs.columns] == list(whole.columns.drop("target"))
     assert {(c.type, c.required) for c in model.inputs.columns} == {("double", True)}
     assert model.record.target == "target"
+    version = registry.client.get_model_version("breast-cancer", "1")
+    assert model.record.metrics == registry.client.get_run(version.run_id).data.metrics
     assert model.record.data is not None
     assert (model.record.data["rows"], model.record.data["columns"]) == (569, 30)
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", model.record.data["fingerprint"])

@@ -94,6 +94,37 @@ def mixed(directory: Path) -> Path:
     return _save(directory, pipeline, features.sort_values("income").iloc[[0, -1]])  # the last has none
 
 
+HOSTILE = (
+    "<script>document.title='hacked'</script>",
+    '"><img src=x onerror=alert(1)>',
+    "it's \\ $(id) `id` %s {}",
+    "__proto__",
+    "large",
+)
+HOSTILE_LABELS = ("</dd><script>document.title='hacked'</script>", "\"quoted\" & 'so', a\u202eb")
+
+
+def hostile(directory: Path) -> Path:
+    """Names and labels that mean something to a browser, a shell or Python; a text and a number may be missing."""
+    number, text, gaps, truth, whole = HOSTILE
+    features = pd.DataFrame(
+        {
+            number: np.linspace(0, 1, 40),
+            text: [None, "a", "b", "a"] * 10,
+            gaps: [np.nan, 1, 2, 3] * 10,
+            truth: [True, False] * 20,
+            whole: 9007199254740993 + np.arange(40),
+        }
+    )
+    encode = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), [text]), (SimpleImputer(), [gaps]), ("passthrough", [number, truth])
+    )
+    pipeline = make_pipeline(encode, LogisticRegression())
+    pipeline.fit(features, np.where(features[number] > 0.5, *HOSTILE_LABELS))
+    record = Record(bounds=Bounds(seen={number: (0.0, 1.0)}), target="<u>target</u>", metrics={"<i>test_f1</i>": 0.9})
+    return _save(directory, pipeline, features.head(2), record)
+
+
 def regressor(directory: Path) -> Path:
     """Predicts numbers, and has its answer recorded."""
     features, _ = cancer()

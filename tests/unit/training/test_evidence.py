@@ -1,6 +1,7 @@
 """What a version carries along as its proof."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_the_answer_survives_yaml_bit_for_bit() -> None:
     parts = split(found, settings())
     pipeline = fit(parts.train, found.columns, settings(trees=7))
     given = evidence.answer(pipeline, parts.test.features)
-    written = evidence.record(found, parts.train, given, settings()).model_dump(mode="json", exclude_none=True)
+    written = evidence.record(found, parts.train, given, {}, settings()).model_dump(mode="json", exclude_none=True)
     read = Record.model_validate(yaml.safe_load(yaml.safe_dump(written)))
     assert read.example is not None
     assert read.example.classes == ["no", "yes"]
@@ -56,10 +57,12 @@ def test_bounds_are_those_of_the_training_part() -> None:
     assert bounds.declared == {"age": (0, None)}
 
 
-def test_the_record_names_the_data() -> None:
+def test_the_record_names_the_data_and_how_good_the_model_is() -> None:
     found = table(customers())
     train = Part(features=found.all.features[:10], labels=found.all.labels[:10])
-    record = evidence.record(found, train, Answer(predictions=["no"]), settings())
+    metrics = {"test_f1": 0.9, "test_roc_auc": math.nan}
+    record = evidence.record(found, train, Answer(predictions=["no"]), metrics, settings())
     assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4}
     assert record.bounds == evidence.bounds(train, found.columns, settings())
     assert (record.format, record.target) == (1, "churn")
+    assert record.metrics == {"test_f1": 0.9}
