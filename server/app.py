@@ -29,6 +29,11 @@ OFF_LOOP_BYTES = 64 * 1024
 OFF_LOOP_ROWS = 512
 """What is larger is decoded, or encoded, in a thread: in the meantime others, and probes, are answered."""
 
+LATE_SECONDS = 0.025
+LATENESS_OF_LATEST = 0.02
+"""A request waits for those before it, also where each is quick. Where the latest fifty or so waited for longer than this
+before anybody looked at them, more come than can be answered, and all that helps is to answer fewer."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,6 +65,7 @@ class Application:
         self._tokens = Tokens(pod.settings.auth.token_files) if pod.settings.auth else None
         self._languages = languages(pod.settings)
         self._spoken: dict[str, Language] = {}
+        self._lateness = 0.0
         self._web = Stamped(create_web(pod), self._stamp)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +87,7 @@ class Application:
                 allow = ((b"allow", b"POST"),)
                 status, reply = 405, failure(path, 405, "MethodNotAllowed", "Predictions are asked for with POST.", (), allow)
             else:
+                self._admit(scope)
                 status, reply = 200, await self._predict(path, head, receive)
         except errors.Refused as e:
             self._pod.metrics.errors.labels(e.reason).inc()
@@ -123,6 +130,14 @@ class Application:
             self._pod.metrics.out_of_range.labels(feature).inc(count)
         flag = (b"x-out-of-range", header_list(asked.checked.out_of_range).encode())
         return Reply(reply.content, reply.media_type, (*reply.headers, flag))
+
+    def _admit(self, scope: Scope) -> None:
+        """Whether there is time for one more request, by how late the latest were."""
+        now = time.perf_counter()
+        late = now - scope.get("arrived", now)
+        self._lateness += (late - self._lateness) * LATENESS_OF_LATEST
+        if self._lateness > LATE_SECONDS and late > LATE_SECONDS:
+            raise errors.Overloaded("This pod gets more requests than it can answer. Try again in a second.")
 
     def _learn(self, path: str, serving: Serving) -> Language:
         """A language, made for the model when it is first spoken."""

@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 
@@ -41,8 +42,9 @@ async def _serve(settings: Settings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     spoken = wire.protocol(identity(settings))
-    management = _listening(create_management(pod), settings.management_port, spoken)
-    async with management, _listening(create_app(pod), settings.port, spoken):
+    patience = settings.request_timeout_seconds
+    management = _listening(create_management(pod), settings.management_port, spoken, patience)
+    async with management, _listening(create_app(pod), settings.port, spoken, patience):
         stopped = asyncio.create_task(stop.wait())
         loading = asyncio.create_task(_load(pod))
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,8 +110,8 @@ class _Listener(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _listening(app: ASGIApp, port: int, spoken: type[asyncio.Protocol]) -> AsyncIterator[None]:
-    """An application on a port; at the end, what is in flight is finished."""
+async def _listening(app: ASGIApp, port: int, spoken: type[wire.Protocol], patience: float) -> AsyncIterator[None]:
+    """An application on a port, for whoever says within `patience` what is wanted; at the end, what is in flight is finished."""
     config = uvicorn.Config(
         app,
         http=spoken,
@@ -124,11 +126,23 @@ async def _listening(app: ASGIApp, port: int, spoken: type[asyncio.Protocol]) ->
     )
     listener = _Listener(config)
     serving = asyncio.create_task(listener.serve([_socket(port)]))
+    impatient = asyncio.create_task(_expire(listener, patience))
     try:
         yield
     finally:
+        impatient.cancel()
         listener.should_exit = True
         await serving
+
+
+async def _expire(listener: uvicorn.Server, patience: float) -> None:
+    """End connections that do not come to the point. One look at all of them is cheaper than a clock for each request."""
+    while True:
+        await asyncio.sleep(min(1.0, patience / 2))
+        latest = time.perf_counter() - patience
+        for connection in list(listener.server_state.connections):
+            if isinstance(connection, wire.Protocol) and connection.head_since is not None and connection.head_since < latest:
+                connection.expire()
 
 
 def _socket(port: int) -> socket.socket:

@@ -1,12 +1,18 @@
-"""Two corrections to uvicorn's HTTP/1.1: what asks for another protocol is still answered, and so is what is no HTTP."""
+"""What uvicorn's HTTP/1.1 lacks: what asks for another protocol is still answered, so is what is no HTTP, and a request's
+head has a size and a time."""
 
+import asyncio
 import json
+import time
 from collections.abc import Sequence
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from server.stamp import new_id
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the request line and the headers, beyond the first piece that the network brings."""
 
 NOT_REPLAYED = (b"connection", b"upgrade", b"http2-settings")
 
@@ -18,11 +24,36 @@ class Protocol(HttpToolsProtocol):
     identity: Sequence[tuple[bytes, bytes]] = ()
     """What even the answer to garbage carries."""
 
+    head_since: float | None = None
+    """Since when the head of a request is awaited (on `time.perf_counter`); None while there is none."""
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there, and should say something soon."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.head_since = time.perf_counter()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.head_since = time.perf_counter()
+        self._head_bytes = 0
+        self.scope["arrived"] = self.head_since  # type: ignore[typeddict-unknown-key]
+
+    def expire(self) -> None:
+        """The head has had its time."""
+        self.head_since = None
+        self._refuse(408, "HeadTooSlow", "The head of the request did not arrive in time.")
+
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived."""
         self._unset_keepalive_if_required()
+        if self.head_since is not None:
+            self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
+            if self.head_since is not None and self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "HeadTooLarge", f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
         except httptools.HttpParserUpgrade as e:
             if self.parser.get_method() == b"CONNECT":
                 self.send_400_response("This server is no proxy.")
@@ -36,6 +67,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start answering, unless the same request comes again at once."""
         if not self.parser.should_upgrade():
+            self.head_since = None
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -44,8 +76,12 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(400, "InvalidRequest", msg)
+
+    def _refuse(self, status: int, kind: str, message: str) -> None:
         """Answer what no route will ever see, in the form of every other error."""
-        content = json.dumps({"error": {"type": "InvalidRequest", "message": msg, "details": []}}).encode()
+        content = json.dumps({"error": {"type": kind, "message": message, "details": []}}).encode()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
@@ -54,7 +90,7 @@ class Protocol(HttpToolsProtocol):
             *self.identity,
             (b"x-request-id", new_id()),
         ]
-        self.transport.write(b"".join([STATUS_LINE[400], *map(_line, headers), b"\r\n", content]))
+        self.transport.write(b"".join([STATUS_LINE[status], *map(_line, headers), b"\r\n", content]))
         self.transport.close()
 
     def _head(self) -> bytes:

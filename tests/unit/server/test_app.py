@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -221,6 +222,30 @@ def test_more_than_can_be_answered_soon_is_told_so_at_once(serve: Served, monkey
         assert [future.result().status_code for future in waiting] == [200, 200]
     assert (refused.status_code, refused.json()["error"]["type"], refused.headers["retry-after"]) == (503, "Overloaded", "1")
     assert client.post("/predict", json={"mean radius": 14}).status_code == 200
+
+
+async def test_where_requests_are_looked_at_late_the_late_ones_are_turned_away(serve: Served) -> None:
+    _, pod = serve("regressor")
+    app, body = create_app(pod), json.dumps({"mean radius": 14}).encode()
+
+    async def ask(late: float) -> int:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        arrived = time.perf_counter() - late
+        await app({"type": "http", "method": "POST", "path": "/predict", "headers": [], "arrived": arrived}, receive, send)
+        return int(sent[0]["status"])
+
+    assert [await ask(0.1) for _ in range(5)] == [200] * 5  # a pause of the process is no overload
+    assert [await ask(0.1) for _ in range(100)][-1] == 503
+    assert await ask(0) == 200
+    assert [await ask(0) for _ in range(100)][-1] == 200
+    assert await ask(0.1) == 200
 
 
 def test_a_model_that_takes_too_long_is_not_waited_for(serve: Served, monkeypatch: pytest.MonkeyPatch) -> None:
