@@ -38,6 +38,8 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
 	    -c <(sed -n 's/^\([a-z].*==.*\) \\$$/\1/p' server/requirements.txt | grep -v ^scikit-learn==) \
 	    --override <(echo "scikit-learn==$$minor.*") --extra server pyproject.toml -o server/requirements-sklearn-$$minor.txt; done
+	@echo kserve | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --universal - -o tests/contract/kserve-requirements.txt
 	@echo mlflow | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --universal -c tests/requirements.txt - -o manifests/mlflow/requirements.txt
 

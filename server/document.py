@@ -45,7 +45,10 @@ JSON_TYPES: dict[ColumnType, dict[str, Any]] = {
 
 ROW: dict[str, Any] = {"$ref": "#/components/schemas/Row"}
 ROWS: dict[str, Any] = {"type": "array", "items": ROW, "minItems": 1}
-LISTS: dict[str, Any] = {"type": "array", "items": {"type": "array", "minItems": 1}, "minItems": 1}
+RECORDS: dict[str, Any] = {"type": "array", "items": {"$ref": "#/components/schemas/Record"}, "minItems": 1}
+"""Rows as MLflow's protocol takes them: with columns that are not in the signature."""
+
+LISTS: dict[str, Any] = {"type": "array", "items": {"$ref": "#/components/schemas/Cells"}, "minItems": 1}
 
 
 def openapi(app: FastAPI, settings: Settings, serving: Serving | None) -> dict[str, Any]:
@@ -72,12 +75,16 @@ def openapi(app: FastAPI, settings: Settings, serving: Serving | None) -> dict[s
     )
     row = request_schema(serving.engine.inputs, serving.artifact) if serving else {"type": "object"}
     schemas = described["components"]["schemas"]
-    schemas |= {"Row": row, **InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}").pop("$defs")}
+    inference = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    cells = _cells_of(row) if serving else {"type": "array"}
+    schemas |= {"Row": row, "Record": {**row, "additionalProperties": True}, "Cells": cells, **inference.pop("$defs")}
+    instances = {**_object(instances={"anyOf": [ROWS, LISTS]}), "additionalProperties": True}
+    csv = {"schema": {"type": "string", "minLength": 1}}
     bodies = {
         "/predict": {"application/json": {"schema": {"anyOf": [ROW, ROWS]}, **_example(row)}},
-        "/invocations": {"application/json": {"schema": _invocations()}, "text/csv": {"schema": {"type": "string"}}},
-        f"/v1/models/{name}:predict": {"application/json": {"schema": _object(instances={"anyOf": [ROWS, LISTS]})}},
-        **{path: {"application/json": {"schema": _inference()}} for path in infer},
+        "/invocations": {"application/json": {"schema": _invocations()}, "text/csv": csv},
+        f"/v1/models/{name}:predict": {"application/json": {"schema": instances}},
+        **{path: {"application/json": {"schema": inference}} for path in infer},
     }
     for path, content in bodies.items():
         described["paths"][path]["post"]["requestBody"] = {"required": True, "content": content}
@@ -91,6 +98,14 @@ async def _elsewhere() -> None:
     """Stands in the document for a route that the application answers without FastAPI."""
 
 
+def _cells_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same row without names."""
+    kinds = row["properties"]
+    if list(kinds) == [VECTOR_KEY]:
+        return dict(kinds[VECTOR_KEY])
+    return {"type": "array", "prefixItems": list(kinds.values()), "items": False, "minItems": len(kinds)}
+
+
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
@@ -102,16 +117,11 @@ def _invocations() -> dict[str, Any]:
     return {
         "anyOf": [
             _object(dataframe_split=split),
-            _object(dataframe_records=ROWS),
-            _object(instances={"anyOf": [ROWS, LISTS]}),
-            _object(inputs={"anyOf": [columns, ROWS, LISTS]}),
+            _object(dataframe_records=RECORDS),
+            _object(instances={"anyOf": [RECORDS, LISTS]}),
+            _object(inputs={"anyOf": [columns, RECORDS, LISTS]}),
         ]
     }
-
-
-def _inference() -> dict[str, Any]:
-    schema = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {key: value for key, value in schema.items() if key != "$defs"}
 
 
 def _example(row: Mapping[str, Any]) -> dict[str, Any]:

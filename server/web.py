@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from server import document, errors, page
 from server.failures import UNEXPECTED, failure, refusal
@@ -41,7 +42,7 @@ def create_web(pod: Pod) -> FastAPI:
 
     @app.get("/ping", responses={200: {}, 503: {}}, summary="The same for MLflow's clients", response_class=PlainTextResponse)
     async def ping() -> Response:
-        return Response("\n", status(), media_type="application/json")
+        return PlainTextResponse("\n", status())
 
     @app.get("/version", summary="The version of MLflow whose protocol /invocations speaks", response_class=PlainTextResponse)
     async def mlflow_version() -> Response:
@@ -79,9 +80,13 @@ def create_web(pod: Pod) -> FastAPI:
         async def v2_model_ready() -> Response:
             return JSONResponse({"name": name, "ready": ready()}, status())
 
+    known = {route.path for route in app.routes if isinstance(route, Route)}
+
     @app.api_route("/v1/models/{_:path}", methods=["GET", "POST"], include_in_schema=False)
     @app.api_route("/v2/models/{_:path}", methods=["GET", "POST"], include_in_schema=False)
-    async def unknown() -> Response:
+    async def unknown(request: Request) -> Response:
+        if request.url.path in known:
+            raise HTTPException(405, headers={"allow": "GET"})
         raise errors.UnknownModel(f"The only model here is {name!r}, version {version!r}.")
 
     @app.get("/openapi.json", include_in_schema=False)
