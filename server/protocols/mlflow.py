@@ -58,9 +58,9 @@ class Invocations:
     def _split(self, value: Any) -> Checked:
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):
             raise InvalidBody("dataframe_split is not an object with the lists columns and data.")
-        names = value.get("columns")
-        if names is None:
+        if "columns" not in value:
             return self._model.validator.cells(value["data"])
+        names = value["columns"]
         if not isinstance(names, list):
             raise InvalidBody("dataframe_split has columns that are no list of names.")
         return self._cells([str(name) for name in names], value["data"])

@@ -117,7 +117,7 @@ def test_the_openapi_document_is_true(url: str, served: Process, tmp_path: Path)
     """Whatever it allows, and what it does not, is answered as it says. That what it allows is always answered with a
     prediction is not asked: a document can't say that two columns of a table have the same length."""
     program = Path(sys.executable).with_name("schemathesis")
-    command = [program, "run", f"{url}/openapi.json", "--checks", f"{CHECKS},{MORE_CHECKS}", "--max-examples", "40"]
+    command = [str(program), "run", f"{url}/openapi.json", "--checks", f"{CHECKS},{MORE_CHECKS}", "--max-examples", "40"]
     options = ["--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--seed", "1", "--no-color"]
     done = subprocess.run([*command, *options], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:]
