@@ -18,6 +18,7 @@ Range = tuple[float | None, float | None]
 _WIDER = {"integer": {"long", "double"}, "long": {"double"}, "float": {"double"}}
 _NUMBERS = {"integer", "long", "float", "double"}
 _MAX_TOLD = 5
+_MAX_COLUMNS = 10_000  # of an array that is no array of numbers: the pod refuses more
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,8 @@ def _of_tensor(tensor: dict[str, Any]) -> tuple[dict[str, Column] | None, int | 
     width = int(shape[1]) if len(shape) > 1 else 1
     if kind is None:
         return None, width if width >= 0 else None
+    if width > _MAX_COLUMNS:
+        raise ValueError
     return _by_position([kind] * width) if len(shape) > 1 else _TEXT, None
 
 

@@ -24,6 +24,9 @@ Form: TypeAlias = Literal["Numbers", "Columns", "Texts", "Unknown"]
 """What the estimator gets: an array or a frame of numbers, a frame with each column's type, a list of texts, or a frame whose
 types pandas finds out."""
 
+MAX_TRIED = 1_000_000
+"""Columns of a row that is tried: a signature may claim more than memory holds."""
+
 PREDICTS_THE_MOST_PROBABLE = frozenset(
     f"sklearn.{module}.{name}"
     for module, name in (
@@ -46,6 +49,10 @@ class Model:
     fast: ClassVar[bool] = False
     """scikit-learn takes a tenth of a millisecond for the simplest of models."""
     estimator: Any
+    steps: tuple[Any, ...]
+    """What transforms the data in it, one after another: once, however often the last step is asked."""
+    last: Any
+    """What decides in the end."""
     inputs: Inputs
     """As in the artifact, with what only the estimator knows."""
     form: Form
@@ -66,17 +73,19 @@ class Model:
         except Exception as e:  # at values that they can't take, estimators raise errors of every kind
             raise ValueError(text_of(e)) from e
 
-    def _predicted(self, data: object) -> Predicted:
+    def _predicted(self, data: Any) -> Predicted:
         with np.errstate(all="ignore"):
+            for step in self.steps:
+                data = step.transform(data)
             if not self.has_probabilities:
-                return Predicted(predictions=labels(self.estimator.predict(data)), probabilities=None)
-            probabilities = np.asarray(self.estimator.predict_proba(data))
+                return Predicted(predictions=labels(self.last.predict(data)), probabilities=None)
+            probabilities = np.asarray(self.last.predict_proba(data))
             if not self.by_probability or self.classes is None:
-                return Predicted(predictions=labels(self.estimator.predict(data)), probabilities=probabilities.tolist())
+                return Predicted(predictions=labels(self.last.predict(data)), probabilities=probabilities.tolist())
             best = [self.classes[index] for index in probabilities.argmax(axis=1).tolist()]
             return Predicted(predictions=best, probabilities=probabilities.tolist())
 
-    def _data(self, rows: Rows) -> object:
+    def _data(self, rows: Rows) -> Any:
         if self.form == "Texts":
             return [np.nan if row[0] is None else row[0] for row in rows]  # which vectorizers refuse as a value
         if self.form == "Unknown":
@@ -97,16 +106,18 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
             vars(part)["n_jobs"] = 1  # processes and threads for one row cost ten times what they save
     classes = getattr(estimator, "classes_", None)
     known = labels(classes) if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
-    last = type(_last(estimator))
+    steps, last = _taken_apart(estimator)
     inputs = _inputs(artifact.inputs, estimator)
     model = Model(
         estimator=estimator,
+        steps=steps,
+        last=last,
         inputs=inputs,
         form=_form(inputs, estimator),
         names=_names(inputs, estimator),
         classes=known,
         has_probabilities=known is not None and hasattr(estimator, "predict_proba"),
-        by_probability=f"{last.__module__}.{last.__name__}" in PREDICTS_THE_MOST_PROBABLE,
+        by_probability=f"{type(last).__module__}.{type(last).__name__}" in PREDICTS_THE_MOST_PROBABLE,
     )
     if artifact.predict_function == "predict_proba" and not model.has_probabilities:
         raise FlavorUnsupported(
@@ -235,7 +246,7 @@ def _trained_names(estimator: Any) -> tuple[str, ...] | None:
 def _takes_missing(model: Model) -> bool:
     """Whether a row of nothing is answered: asking is surer than all that could be read."""
     width = model.inputs.width if isinstance(model.inputs, Vector) else None
-    if width is None:
+    if width is None or width > MAX_TRIED:
         return False
     try:
         (answer,) = model.predict(np.full((1, width), np.nan)).predictions
@@ -273,15 +284,16 @@ def _first(estimator: Any) -> Any:
             return estimator
 
 
-def _last(estimator: Any) -> Any:
-    """What decides in the end: behind pipelines and searches."""
-    while True:
-        if steps := getattr(estimator, "steps", None):
-            estimator = steps[-1][1]
-        elif (best := getattr(estimator, "best_estimator_", None)) is not None:
-            estimator = best
+def _taken_apart(estimator: Any) -> tuple[tuple[Any, ...], Any]:
+    """Transforming steps, and what decides in the end: out of scikit-learn's own pipelines and searches, which do no more."""
+    steps: list[Any] = []
+    while type(estimator).__module__ in ("sklearn.pipeline", "sklearn.model_selection._search"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
         else:
-            return estimator
+            steps += [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
+            estimator = estimator.steps[-1][1]
+    return tuple(steps), estimator
 
 
 def _label(value: object) -> Label:

@@ -51,6 +51,9 @@ Inputs: TypeAlias = Columns | Vector
 TEXT = "text"
 """The name of the only column of a model that takes a text and has no name for it."""
 
+MAX_COLUMNS = 10_000
+"""Of an array that is no array of numbers: a few bytes could claim more than memory holds."""
+
 TENSOR_TYPES: Mapping[str, ColumnType] = {"bool": "boolean", "str": "string"}
 """Of an array that is no array of numbers: the type of each of its columns, which are named by their positions."""
 
@@ -131,7 +134,7 @@ def _tensor(specs: list[dict[str, Any]]) -> Inputs:
             return Vector(width=width if width >= 0 else None, dtype=precision)
         case [int()] if numbers:
             return Vector(width=1, dtype=precision)
-        case [int(), int(width)] if dtype in TENSOR_TYPES and width > 0:
+        case [int(), int(width)] if dtype in TENSOR_TYPES and 0 < width <= MAX_COLUMNS:
             columns = tuple(Column(name=str(number), type=TENSOR_TYPES[dtype]) for number in range(width))
             return Columns(columns=columns, named=False)
         case [int()] if dtype in ("str", "object"):

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from controller import signature
+from controller.errors import Stalling
+from server.errors import LoadFailed
 from server.signature import Columns, read
 
 
@@ -53,3 +55,11 @@ def test_a_model_without_any_signature_takes_arrays_on_both_sides(written: dict[
     ours, theirs = signature.parse({"signature": written}), read(written)
     assert not isinstance(theirs, Columns)
     assert (ours.columns, ours.width, ours.recorded) == (None, theirs.width, False)
+
+
+def test_an_array_that_claims_more_columns_than_memory_holds_is_refused_by_both() -> None:
+    written = {"inputs": json.dumps([tensor("str", -1, 10**12)])}
+    with pytest.raises(LoadFailed, match="does not take"):
+        read(written)
+    with pytest.raises(Stalling, match="cannot be read"):
+        signature.parse({"signature": written})

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from server import artifact, engine, loading, model, trust
 from server.errors import DigestMismatch, ExampleFailed, ExampleMismatch, FlavorUnsupported, LoadFailed
@@ -94,6 +96,28 @@ def test_a_forest_is_asked_once_and_says_what_predict_says(model: Model) -> None
 
 def test_what_may_disagree_with_its_probabilities_is_asked_twice(model: Model) -> None:
     assert not load(artifact.read(model("mixed"))).by_probability
+
+
+class Counted(StandardScaler):  # type: ignore[misc]  # scikit-learn has no types
+    """Knows how often it was asked."""
+
+    asked = 0
+
+    def transform(self, X: Any, copy: Any = None) -> Any:  # noqa: N803 - scikit-learn's name
+        Counted.asked += 1
+        return super().transform(X, copy)
+
+
+def test_data_is_transformed_once_also_where_the_last_step_is_asked_twice(model: Model, tmp_path: Path) -> None:
+    features, target = factories.cancer()
+    nested = make_pipeline("passthrough", make_pipeline(Counted(), LogisticRegression()))
+    search = GridSearchCV(nested, {"pipeline__logisticregression__C": [1]}, cv=2).fit(features, target)
+    loaded, rows = load(replaced(model, tmp_path, search)), features.head(5).to_numpy().tolist()
+    Counted.asked = 0
+    predicted = loaded.predict(rows)
+    assert Counted.asked == 1
+    assert predicted.predictions == search.predict(features.head(5)).tolist()
+    np.testing.assert_array_equal(predicted.probabilities, search.predict_proba(features.head(5)))
 
 
 def test_nothing_inside_starts_threads_of_its_own(tmp_path: Path, model: Model) -> None:
