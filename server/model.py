@@ -49,10 +49,6 @@ class Model:
     fast: ClassVar[bool] = False
     """scikit-learn takes a tenth of a millisecond for the simplest of models."""
     estimator: Any
-    steps: tuple[Any, ...]
-    """What transforms the data in it, one after another: once, however often the last step is asked."""
-    last: Any
-    """What decides in the end."""
     inputs: Inputs
     """As in the artifact, with what only the estimator knows."""
     form: Form
@@ -75,13 +71,14 @@ class Model:
 
     def _predicted(self, data: Any) -> Predicted:
         with np.errstate(all="ignore"):
-            for step in self.steps:
+            steps, last = _taken_apart(self.estimator)
+            for step in steps:  # once, however often the last one is asked
                 data = step.transform(data)
             if not self.has_probabilities:
-                return Predicted(predictions=labels(self.last.predict(data)), probabilities=None)
-            probabilities = np.asarray(self.last.predict_proba(data))
+                return Predicted(predictions=labels(last.predict(data)), probabilities=None)
+            probabilities = np.asarray(last.predict_proba(data))
             if not self.by_probability or self.classes is None:
-                return Predicted(predictions=labels(self.last.predict(data)), probabilities=probabilities.tolist())
+                return Predicted(predictions=labels(last.predict(data)), probabilities=probabilities.tolist())
             best = [self.classes[index] for index in probabilities.argmax(axis=1).tolist()]
             return Predicted(predictions=best, probabilities=probabilities.tolist())
 
@@ -106,18 +103,16 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
             vars(part)["n_jobs"] = 1  # processes and threads for one row cost ten times what they save
     classes = getattr(estimator, "classes_", None)
     known = labels(classes) if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
-    steps, last = _taken_apart(estimator)
+    last = type(_taken_apart(estimator)[1])
     inputs = _inputs(artifact.inputs, estimator)
     model = Model(
         estimator=estimator,
-        steps=steps,
-        last=last,
         inputs=inputs,
         form=_form(inputs, estimator),
         names=_names(inputs, estimator),
         classes=known,
         has_probabilities=known is not None and hasattr(estimator, "predict_proba"),
-        by_probability=f"{type(last).__module__}.{type(last).__name__}" in PREDICTS_THE_MOST_PROBABLE,
+        by_probability=f"{last.__module__}.{last.__name__}" in PREDICTS_THE_MOST_PROBABLE,
     )
     if artifact.predict_function == "predict_proba" and not model.has_probabilities:
         raise FlavorUnsupported(
