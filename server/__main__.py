@@ -1,4 +1,5 @@
-"""`python -m server [serve | fetch | healthcheck]`: the serving process, the init step, the image's health check."""
+"""`python -m server [serve | fetch | compile | healthcheck]`: the serving process, the init step and its second half, the
+image's health check."""
 
 import argparse
 import contextlib
@@ -12,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 
 from server import logs, settings
-from server.errors import Fatal, Unexpected
+from server.errors import Fatal, NotCompiled, Unexpected
+from server.report import Report
 from server.settings import Settings
 
 MAX_MESSAGE_BYTES = 2000
@@ -23,7 +25,7 @@ log = logging.getLogger("server")
 def main() -> int:
     """Run one of them; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("serve", "fetch", "healthcheck"), default="serve")
+    parser.add_argument("command", nargs="?", choices=("serve", "fetch", "compile", "healthcheck"), default="serve")
     command = parser.parse_args().command
     logs.configure()
     signal.signal(signal.SIGTERM, _stop)
@@ -44,10 +46,27 @@ def _run(command: str, told: Settings) -> None:
         from server.fetch import fetch
 
         fetch(told)
+        if told.engine != "Native":
+            from server.apart import compile_apart
+
+            _say(compile_apart(told), told)
+    elif command == "compile":
+        from server.compilation import compile_directory
+
+        compile_directory(told)
     else:
         from server.serve import serve
 
         serve(told)
+
+
+def _say(report: Report, told: Settings) -> None:
+    """What the pod's server will answer with, where the controller can read it; or why it can't go on."""
+    if report.reason is not None and told.engine == "Compiled":
+        raise NotCompiled.because(report.reason)
+    if told.termination_message_path.exists():
+        said = {"engine": "compiled"} if report.reason is None else {"engine": "sklearn", "engineReason": report.reason}
+        told.termination_message_path.write_text(json.dumps(said))
 
 
 def _stop(number: int, _: FrameType | None) -> None:

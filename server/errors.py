@@ -16,6 +16,7 @@
       · LoadFailed        it is one, but it does not load
       · ExampleFailed     it loads, but raises on its own recorded example
       · ExampleMismatch   it answers its recorded example otherwise than when it was trained
+      · NotCompiled       it has no compiled form that answers like it, and the spec wants nothing else
       · LoadTooSlow       it is right, and loading takes longer than the spec allows
       · LatencyTooHigh    it is right, and predicting takes longer than the spec allows
   - Refused               one request gets no prediction; the process goes on
@@ -125,6 +126,17 @@ class ExampleMismatch(ModelAtFault):
     """The model answers its recorded example otherwise than recorded."""
 
 
+class NotCompiled(ModelAtFault):
+    """Only a compiled model is wanted, and this one can't be."""
+
+    @classmethod
+    def because(cls, reason: str) -> "NotCompiled":
+        """With what stands in the way, and the way out."""
+        return cls(
+            f"spec.server.engine is Compiled, and this model can't be: {reason}. With engine Auto, scikit-learn itself answers."
+        )
+
+
 class LoadTooSlow(ModelAtFault):
     """Loading took longer than the spec allows."""
 
@@ -206,8 +218,13 @@ class PredictionTooSlow(Refused):
 
 def text_of(error: BaseException) -> str:
     """An exception of a model in one bounded line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:MAX_TEXT]}{'…' if len(text) > MAX_TEXT else ''}"
+    return f"{type(error).__name__}: {bounded(str(error))}"
+
+
+def bounded(text: str) -> str:
+    """A text that may come from a model, in one line that is not too long."""
+    line = " ".join(text.split())
+    return line[:MAX_TEXT] + ("…" if len(line) > MAX_TEXT else "")
 
 
 REFUSALS = (*(kind.__name__ for kind in Refused.__subclasses__()), "Internal")

@@ -3,16 +3,18 @@
 import logging
 import math
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from server import artifact, auth, manifest, model
+from server import artifact, auth, manifest, report
 from server.artifact import Artifact
-from server.errors import DigestMismatch, LatencyTooHigh, LoadFailed, LoadTooSlow
+from server.engine import Engine
+from server.errors import DigestMismatch, LatencyTooHigh, LoadFailed, LoadTooSlow, ModelAtFault, NotCompiled, text_of
 from server.metrics import Metrics
 from server.pod import Serving
 from server.predictor import Predictor
-from server.replay import replay
+from server.replay import Proof, replay
 from server.settings import Gates, Settings
 from server.validation import validator
 
@@ -34,8 +36,8 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
             "Something changed them after they were registered; register the model again."
         )
     about = _read(settings.model_dir)
-    loaded = model.load(about, settings.trust)
-    proof = replay(loaded, about)
+    chosen = _choose(settings, about)
+    loaded, proof = chosen.engine, chosen.proof
     predictor = Predictor(
         loaded,
         metrics,
@@ -50,17 +52,60 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
     metrics.warm_up_p95_seconds.set(p95)
     if settings.gates is not None and datetime.now(UTC) < settings.gates.until:
         _judge(settings.gates, seconds, p95)
-    metrics.info.labels(settings.model.name, settings.model.version, settings.model.digest, loaded.name, proof).set(1)
-    log.info(
-        "model ready", extra={"verified": proof, "seconds": round(seconds, 3), "p95_ms": round(p95 * 1000, 3), "digest": found}
-    )
+    told = settings.model
+    metrics.info.labels(told.name, told.version, told.digest, loaded.name, chosen.reason, proof).set(1)
+    seen = {"engine": loaded.name, "engine_reason": chosen.reason, "verified": proof, "digest": found}
+    log.info("model ready", extra=seen | {"seconds": round(seconds, 3), "p95_ms": round(p95 * 1000, 3)})
     return Serving(
         artifact=about,
         engine=loaded,
         validator=validator(loaded.inputs, about.record.bounds, reject_unseen=settings.out_of_range == "Reject"),
         predictor=predictor,
+        engine_reason=chosen.reason,
         verified=proof,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What will answer, what it has proved, and why it is not a compiled form."""
+
+    engine: Engine
+    proof: Proof
+    reason: str = ""
+
+
+def _choose(settings: Settings, about: Artifact) -> _Chosen:
+    """The compiled form if there is one that answers the example; scikit-learn, and all that it brings, only if not."""
+    if settings.engine == "Native":
+        return _native(settings, about, "spec.server.engine is Native")
+    found = report.read(settings.compiled_dir, settings.model.digest)
+    reason = found.reason
+    if reason is None:
+        try:
+            return _compiled(settings, about)
+        except ModelAtFault as e:
+            reason = str(e)
+        except Exception as e:  # whatever it is, scikit-learn can answer
+            reason = f"its compiled form does not load: {text_of(e)}"
+        log.warning("compiled form not used", extra={"reason": reason})
+    if settings.engine == "Compiled":
+        raise NotCompiled.because(reason)
+    return _native(settings, about, reason)
+
+
+def _compiled(settings: Settings, about: Artifact) -> _Chosen:
+    from server import compiled  # brings ONNX Runtime
+
+    loaded = compiled.load(settings.compiled_dir / report.ENGINE, about.inputs)
+    return _Chosen(loaded, replay(loaded, about))
+
+
+def _native(settings: Settings, about: Artifact, reason: str) -> _Chosen:
+    from server import model  # brings scikit-learn
+
+    loaded = model.load(about, settings.trust)
+    return _Chosen(loaded, replay(loaded, about), reason)
 
 
 def _percentile_95(took: list[float]) -> float:

@@ -26,6 +26,7 @@ def create_management(pod: Pod) -> ASGIApp:
             "verified": pod.serving.verified if pod.serving else None,
             "signature": pod.serving.artifact.signature if pod.serving else None,
             "engine": pod.serving.engine.name if pod.serving else None,
+            "engineReason": pod.serving.engine_reason if pod.serving else None,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
         }
         return JSONResponse(content, 200 if ready else 503)

@@ -41,8 +41,8 @@ class Metrics:
         )
         self.info = Gauge(
             "ml_model_info",
-            "The model that this pod serves, and what it has proved (verified: Answered, Executed or Loaded).",
-            ["model_name", "model_version", "digest", "engine", "verified"],
+            "The model that this pod serves, what answers, and what it has proved (verified: Answered, Executed or Loaded).",
+            ["model_name", "model_version", "digest", "engine", "engine_reason", "verified"],
             registry=self.registry,
         )
         self.load_seconds = Gauge(

@@ -23,6 +23,8 @@ class Serving:
     engine: Engine
     validator: Validator
     predictor: Predictor
+    engine_reason: str
+    """Why no compiled form answers; empty where one does."""
     verified: Proof
 
 

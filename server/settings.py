@@ -100,6 +100,14 @@ class Settings(_Told):
     ui: Literal["Enabled", "Disabled"] = "Enabled"
     """Whether there is a page for people at /."""
     trust: Trust = Trust()
+    engine: Literal["Auto", "Compiled", "Native"] = "Auto"
+    """What answers: a compiled form of the model where there is one that answers like it, only such a one, or scikit-learn."""
+    compiled_dir: Path = Path("/compiled")
+    """Where the init step writes the compiled form; a directory of its own, since the digest names all that is in the model's."""
+    max_tree_nodes: Annotated[int, Field(ge=0)] = 2_000_000
+    """More than so many nodes in all trees are not compiled."""
+    compile_timeout_seconds: Annotated[Seconds, Field(gt=0)] = 120
+    """How long compiling may take before the model is served as it is."""
     gates: Gates | None = None
     drain_seconds: Seconds = 5
     """How long a pod that must go still answers, so that every load balancer has noticed."""
