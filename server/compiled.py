@@ -22,7 +22,7 @@ from server.table import Rows, Value
 PROGRAM = "program.json"
 ROWS_AT_ONCE = 2048
 """More rows are answered in turns, so that memory has a bound and what is at work stays in the processor's cache."""
-FEW = 32
+FEW = 64
 """Up to so many rows one gather of all leaves is faster than one a tree."""
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
@@ -254,7 +254,6 @@ def _ensemble(part: Ensemble, directory: Path) -> Callable[[Matrix], npt.NDArray
     """What the trees' outputs are for some rows, which must be numbers where scikit-learn insists on them."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(directory / part.file), options, providers=["CPUExecutionProvider"])
     single, missing = part.single, part.missing
@@ -264,7 +263,7 @@ def _ensemble(part: Ensemble, directory: Path) -> Callable[[Matrix], npt.NDArray
         rows = data.astype(np.float32) if single else np.ascontiguousarray(data)
         if single and double:
             rows = rows.astype(np.float64)
-        if not math.isfinite(rows.sum()) and (np.isinf(rows).any() or (not missing and np.isnan(rows).any())):
+        if not math.isfinite(np.vdot(rows, rows)) and (np.isinf(rows).any() or (not missing and np.isnan(rows).any())):
             raise ValueError("a number that is missing, or too large for the model")
         return cast(npt.NDArray[Any], session.run(None, {"x": rows})[0])
 
@@ -281,7 +280,7 @@ def _votes(part: program.Votes, directory: Path) -> Ask:
         if len(reached) <= FEW:
             total = np.add.reduce(leaves.take(reached, axis=0), axis=1)
         else:
-            total = leaves.take(reached[:, 0], axis=0)
+            total = leaves.take(reached[:, 0], axis=0)  # tree by tree, as scikit-learn adds them up
             for number in range(1, members):
                 total += leaves.take(reached[:, number], axis=0)
         total /= members
@@ -471,7 +470,7 @@ def _scores(outcome: Outcome) -> Matrix:
 
 
 def _finite(data: Matrix) -> Matrix:
-    if not math.isfinite(data.sum()) and not np.isfinite(data).all():
+    if not math.isfinite(np.vdot(data, data)) and not np.isfinite(data).all():
         raise ValueError("a number that is missing, or too large for the model")
     return data
 
