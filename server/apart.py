@@ -17,7 +17,7 @@ RESERVE_BYTES = 48 * 1024 * 1024
 
 def compile_apart(settings: Settings) -> Report:
     """The report on compiling the model that has been fetched."""
-    directory = settings.compiled_dir
+    directory = settings.compiled
     directory.mkdir(parents=True, exist_ok=True)
     (directory / report.NAME).unlink(missing_ok=True)
     command = [sys.executable, "-m", "server", "compile"]

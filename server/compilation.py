@@ -5,21 +5,24 @@ import shutil
 import time
 from pathlib import Path
 
+import threadpoolctl
+
 from server import artifact, compiled, manifest, model, parity
-from server.artifact import Artifact, Vector
+from server.artifact import Artifact
 from server.compile import Compilation, compile_model
 from server.compile_steps import NotPossible
 from server.errors import DigestMismatch, ModelAtFault, bounded, text_of
 from server.model import Model
 from server.report import ENGINE, Report
 from server.settings import Settings
+from server.signature import Vector
 
 log = logging.getLogger(__name__)
 
 
 def compile_directory(settings: Settings) -> Report:
     """Compile what lies in the model's directory, and write down what came of it."""
-    directory, digest = settings.compiled_dir, settings.model.digest
+    directory, digest = settings.compiled, settings.model.digest
     if manifest.of_directory(settings.model_dir).digest != digest:
         raise DigestMismatch(f"The files in {settings.model_dir} are not those of {digest}.")
     directory.mkdir(parents=True, exist_ok=True)
@@ -47,8 +50,9 @@ def attempt(native: Model, about: Artifact, digest: str, directory: Path, max_no
         made = compile_model(native, digest, max_nodes)
         for name, content in made.files.items():
             (place / name).write_bytes(content)
-        engine = compiled.load(place, native.inputs)
-        shown = parity.compare(native, engine, _alone(made, place), about, made)
+        engine = compiled.load(place)
+        with threadpoolctl.threadpool_limits(limits=1):  # more would only wait for each other, on so few rows
+            shown = parity.compare(native, engine, _alone(made, place), about, made)
     except NotPossible as e:
         return Report(model=digest, reason=bounded(str(e)))
     except MemoryError:
@@ -75,9 +79,9 @@ def _alone(made: Compilation, place: Path) -> compiled.Compiled | None:
         update={
             "pipe": made.alone,
             "classes": None if classes is None else tuple(classes.tolist()),
-            "width": made.width,
+            "inputs": Vector(width=made.width),
             "cells": False,
             "single": (),
         }
     )
-    return compiled.engine(program, place, Vector(width=made.width))
+    return compiled.engine(program, place)

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from server import compile_steps, onnx, program
-from server.artifact import Columns
 from server.compile_steps import Flow, NotPossible, named
 from server.compiled import PROGRAM
 from server.model import Model
 from server.onnx import Tree
 from server.program import Ensemble, Final, Indices, Numbers, Pipe, Program, Step
+from server.signature import Columns
 
 LARGEST_EXACT = 2**24
 """Up to here every whole number is a float32, and so is the number of every leaf."""
@@ -47,8 +47,8 @@ class Compilation:
 def compile_model(model: Model, digest: str, max_nodes: int) -> Compilation:
     """The program of a loaded model. Raises NotPossible."""
     work = _Work(max_nodes=max_nodes)
-    names, types = _columns(model)
-    flow = Flow(text=tuple(kind == "string" for kind in types), single=tuple(kind == "float" for kind in types))
+    names, flow = _columns(model)
+    text, single = flow.text, flow.single
     steps: tuple[Step, ...] = ()
     fitted = getattr(model.estimator, "feature_names_in_", None)
     if names is not None and fitted is not None and tuple(fitted) != names:
@@ -56,13 +56,16 @@ def compile_model(model: Model, digest: str, max_nodes: int) -> Compilation:
             raise NotPossible(f"the signature lacks columns of the estimator: {', '.join(missing)}")
         order = tuple(names.index(name) for name in fitted)
         steps, flow = (program.Select(columns=order),), flow.taken(order)
+        if any(text) and not any(flow.text):
+            steps = (*steps, program.Numeric())
     pipe = work.pipe(model.estimator, flow, top=True)
     whole = Program(
         model=digest,
         classes=None if model.classes is None else tuple(model.classes),
-        width=len(types),
-        cells="string" in types,
-        single=tuple(number for number, kind in enumerate(types) if kind == "float"),
+        inputs=model.inputs,
+        cells=any(text),
+        single=tuple(number for number, each in enumerate(single) if each),
+        trees=work.trees,
         pipe=Pipe(steps=(*steps, *pipe.steps), final=pipe.final),
     )
     files = {**work.files, PROGRAM: whole.model_dump_json().encode()}
@@ -79,13 +82,21 @@ def compile_model(model: Model, digest: str, max_nodes: int) -> Compilation:
     )
 
 
-def _columns(model: Model) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
-    if isinstance(model.inputs, Columns):
+def _columns(model: Model) -> tuple[tuple[str, ...] | None, Flow]:
+    """What the columns are called, and what scikit-learn gets of each."""
+    if model.form in ("Texts", "Unknown"):
+        raise NotPossible("it takes a text" if model.form == "Texts" else "it has no signature that says what its columns are")
+    if isinstance(model.inputs, Columns) and model.form == "Columns":
         columns = model.inputs.columns
-        return tuple(column.name for column in columns), tuple(column.type for column in columns)
-    if model.inputs.width is None:
-        raise NotPossible("nobody knows how many features the model has")
-    return None, ("double",) * model.inputs.width
+        if any(column.type == "datetime" for column in columns):
+            raise NotPossible("columns of dates are not compiled")
+        names = tuple(column.name for column in columns) if model.names else None
+        text = tuple(column.type == "string" for column in columns)
+        return names, Flow(text=text, single=tuple(column.type == "float" for column in columns))
+    width = len(model.inputs.columns) if isinstance(model.inputs, Columns) else model.inputs.width
+    if width is None:
+        raise NotPossible("nobody knows how many features it has")
+    return model.names, Flow(text=(False,) * width, single=(model.inputs.dtype == "float32",) * width)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +106,7 @@ class _Work:
     max_nodes: int
     files: dict[str, bytes] = field(default_factory=dict)
     nodes: int = 0
+    trees: int = 0
     thresholds: list[tuple[int, float]] = field(default_factory=list)
     last: tuple[Any, Pipe, Flow] = field(init=False)
     """The final estimator that was done last, so at the end the whole model's."""
@@ -158,6 +170,7 @@ class _Work:
     def _ensemble(
         self, trees: Sequence[Tree], flow: Flow, targets: int, *, single: bool, missing: bool, top: bool, in_single: bool
     ) -> Ensemble:
+        self.trees += len(trees)
         self.nodes += sum(len(tree.left) for tree in trees)
         if self.nodes > self.max_nodes:
             raise NotPossible(f"its trees have {self.nodes} nodes or more, and at most {self.max_nodes} are compiled")

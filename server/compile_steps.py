@@ -282,7 +282,7 @@ class _Asked:
         categories = self._encoder.categories_[index]
         match categories.dtype.kind:
             case "b":
-                return None
+                value = np.array([np.nan], dtype=object)  # a truth value can only be missing
             case "i" | "u" | "f":
                 known = categories[~np.isnan(categories)]
                 value = np.array([known.max() + 1 if len(known) else 0], categories.dtype)

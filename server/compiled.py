@@ -14,14 +14,17 @@ import numpy.typing as npt
 import onnxruntime
 
 from server import program
-from server.artifact import Columns, Inputs, Label, Vector
+from server.artifact import Label
 from server.engine import Predicted
 from server.program import Ensemble, Final, Numbers, Pipe, Program, Step
+from server.signature import Inputs
 from server.table import Rows, Value
 
 PROGRAM = "program.json"
 ROWS_AT_ONCE = 2048
 """More rows are answered in turns, so that memory has a bound and what is at work stays in the processor's cache."""
+FAST_TREES = 500
+"""So many take a row about as long as a hop to another thread does."""
 FEW = 64
 """Up to so many rows one gather of all leaves is faster than one a tree."""
 
@@ -51,7 +54,7 @@ class Compiled:
     """A compiled model."""
 
     name: ClassVar[str] = "compiled"
-    fast: ClassVar[bool] = True
+    fast: bool
     inputs: Inputs
     classes: list[Label] | None
     has_probabilities: bool
@@ -91,16 +94,17 @@ class Compiled:
         return matrix
 
 
-def load(directory: Path, inputs: Inputs) -> Compiled:
-    """The engine in a directory that `server.compile` has written."""
-    return engine(Program.model_validate_json((directory / PROGRAM).read_bytes()), directory, inputs)
+def load(directory: Path) -> Compiled:
+    """The engine in a directory that `server.compilation` has written."""
+    return engine(Program.model_validate_json((directory / PROGRAM).read_bytes()), directory)
 
 
-def engine(found: Program, directory: Path, inputs: Inputs) -> Compiled:
+def engine(found: Program, directory: Path) -> Compiled:
     """The engine of a program whose files are in a directory."""
     ask = _pipe(found.pipe, directory)
     return Compiled(
-        inputs=inputs if isinstance(inputs, Columns) else Vector(width=found.width),
+        fast=found.trees <= FAST_TREES,
+        inputs=found.inputs,
         classes=None if found.classes is None else list(found.classes),
         has_probabilities=has_probabilities(found.pipe.final),
         cells=found.cells,

@@ -79,7 +79,7 @@ def _choose(settings: Settings, about: Artifact) -> _Chosen:
     """The compiled form if there is one that answers the example; scikit-learn, and all that it brings, only if not."""
     if settings.engine == "Native":
         return _native(settings, about, "spec.server.engine is Native")
-    found = report.read(settings.compiled_dir, settings.model.digest)
+    found = report.read(settings.compiled, settings.model.digest)
     reason = found.reason
     if reason is None:
         try:
@@ -97,7 +97,7 @@ def _choose(settings: Settings, about: Artifact) -> _Chosen:
 def _compiled(settings: Settings, about: Artifact) -> _Chosen:
     from server import compiled  # brings ONNX Runtime
 
-    loaded = compiled.load(settings.compiled_dir / report.ENGINE, about.inputs)
+    loaded = compiled.load(settings.compiled / report.ENGINE)
     return _Chosen(loaded, replay(loaded, about))
 
 

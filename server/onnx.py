@@ -34,7 +34,7 @@ class Tree:
     missing_left: Booleans
     """Where a row goes whose value is missing."""
     sets: dict[int, tuple[int, ...]]
-    """Of nodes that ask for a category: those that go left."""
+    """Of nodes that ask for a category, which is a whole number: those that go left."""
     target: int
     """The output to which its leaves add."""
     weight: Floats

@@ -10,20 +10,21 @@ from typing import Any, cast
 import numpy as np
 
 from server import compiled, program, table
-from server.artifact import Artifact, Columns, Vector
+from server.artifact import Artifact
 from server.compile import Compilation
 from server.compile_steps import UNKNOWN_TEXT
 from server.engine import Engine, Predicted
 from server.model import Model
 from server.program import Step
 from server.replay import NEGLIGIBLE, TOLERANCE
-from server.table import Column, Rows, Value
+from server.signature import Columns, Vector
+from server.table import Column, ColumnType, Rows, Value
 
 SEED = 20_24
 SEEDED_ROWS = 2000
 THRESHOLDS = 1000
 """So many of the places where the trees divide are looked at, from six sides each."""
-ODD_ROWS = 60
+ODD_ROWS = 24
 ODD_SHARE = 0.02
 """How often a seeded number lies outside the range that training has seen."""
 
@@ -42,7 +43,7 @@ class Parity:
 def compare(native: Model, engine: Engine, alone: Engine | None, artifact: Artifact, made: Compilation) -> Parity:
     """Both are asked the same. `alone`: what became of the final estimator without the steps before it."""
     found = _Found()
-    columns = _columns(artifact, native)
+    columns = _columns(native)
     maker = _Maker(random.Random(SEED), columns, artifact, made)  # noqa: S311 - the same rows each time, on purpose
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,6 +133,7 @@ def _as_model(estimator: Any, width: int) -> Model:
     return Model(
         estimator=estimator,
         inputs=Vector(width=width),
+        form="Numbers",
         names=None,
         classes=None if classes is None else classes.tolist(),
         has_probabilities=classes is not None and hasattr(estimator, "predict_proba"),
@@ -160,10 +162,13 @@ def _at_thresholds(base: np.ndarray[Any, Any], thresholds: Sequence[tuple[int, f
 # --- rows that could come -----------------------------------------------------------------------------------------------
 
 
-def _columns(artifact: Artifact, native: Model) -> tuple[Column, ...]:
-    if isinstance(native.inputs, Columns):
-        return native.inputs.columns
-    return tuple(Column(name=str(number), type="double") for number in range(native.inputs.width or 0))
+def _columns(native: Model) -> tuple[Column, ...]:
+    inputs = native.inputs
+    if isinstance(inputs, Columns):
+        return inputs.columns
+    names = inputs.names or tuple(map(str, range(inputs.width or 0)))
+    kind: ColumnType = "float" if inputs.dtype == "float32" else "double"
+    return tuple(Column(name=name, type=kind, required=not inputs.optional) for name in names)
 
 
 class _Maker:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.artifact import Label
+from server.signature import Columns, Vector
 from server.table import Value
 
 Numbers: TypeAlias = tuple[float, ...]
@@ -282,12 +283,14 @@ class Program(Part):
     model: str
     """The digest of the model that was compiled."""
     classes: tuple[Label, ...] | None
-    width: int
-    """How many columns a row has."""
+    inputs: Columns | Vector
+    """What a row is, with what only the estimator knew."""
     cells: bool
     """Whether some column is text, so that rows come as cells and not as a matrix."""
     single: Indices
-    """The columns that are float32 in the model's signature."""
+    """The columns that scikit-learn gets as float32."""
+    trees: int
+    """How many a row goes through."""
     pipe: Pipe
 
 

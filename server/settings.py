@@ -102,8 +102,8 @@ class Settings(_Told):
     trust: Trust = Trust()
     engine: Literal["Auto", "Compiled", "Native"] = "Auto"
     """What answers: a compiled form of the model where there is one that answers like it, only such a one, or scikit-learn."""
-    compiled_dir: Path = Path("/compiled")
-    """Where the init step writes the compiled form; a directory of its own, since the digest names all that is in the model's."""
+    compiled_dir: Path | None = None
+    """Where the init step writes the compiled form; None: beside `model_dir`, whose content the digest names to the last file."""
     max_tree_nodes: Annotated[int, Field(ge=0)] = 2_000_000
     """More than so many nodes in all trees are not compiled."""
     compile_timeout_seconds: Annotated[Seconds, Field(gt=0)] = 120
@@ -124,6 +124,11 @@ class Settings(_Told):
     def served_name(self) -> str:
         """The model's name in paths."""
         return self.model_name or (self.resource.name if self.resource else self.model.name)
+
+    @property
+    def compiled(self) -> Path:
+        """The directory of the compiled form."""
+        return self.compiled_dir or self.model_dir.with_name(self.model_dir.name + "-compiled")
 
 
 def parse(environment: Mapping[str, str]) -> Settings:

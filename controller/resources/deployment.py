@@ -139,7 +139,7 @@ def pod_template(
         "model": {"name": model.name, "version": model.version, "digest": model.digest},
         "storeUrls": [pods.store_url],
         "storeTokenFile": f"{STORE_TOKEN_DIR}/token",
-        "modelDir": MODEL_DIR,
+        "modelDir": f"{MODEL_DIR}/files",  # what is compiled lies beside it
         "port": HTTP_PORT,
         "managementPort": MANAGEMENT_PORT,
         "requestTimeoutSeconds": timeout,
@@ -196,7 +196,7 @@ def pod_template(
                     "args": ["fetch"],
                     "resources": {
                         "requests": {"cpu": "50m", "memory": "64Mi"},
-                        "limits": {"cpu": "1", "memory": "256Mi"},
+                        "limits": {"cpu": "1", "memory": "1Gi"},  # it compiles, which takes more than a download
                     },
                     "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, temporary, _STORE_TOKEN_MOUNT],
                 }
