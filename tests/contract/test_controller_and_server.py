@@ -80,11 +80,11 @@ def test_the_server_listens_where_service_and_probes_look() -> None:
         assert container[probe]["httpGet"]["port"] == "management"
 
 
-def test_the_model_is_written_where_it_is_read() -> None:
+def test_the_model_and_what_is_compiled_are_written_where_they_are_read() -> None:
     spec = template()["spec"]
     for container in (*spec["initContainers"], *spec["containers"]):
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-        assert str(told(container).model_dir) in mounts
+        assert {str(directory.parent) for directory in (told(container).model_dir, told(container).compiled)} <= mounts
         assert container["terminationMessagePath"] == str(told(container).termination_message_path)
 
 
