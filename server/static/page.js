@@ -64,7 +64,7 @@ async function load() {
   try {
     answer = await ask("model.json");
   } catch {
-    notice("The server can't be reached. This page tries again by itself.");
+    notice("The server can't be reached; this page tries again.");
     return setTimeout(load, LOOK_AGAIN_MS);
   }
   if (answer.status === 401) return wantToken();
@@ -112,16 +112,22 @@ function about() {
     Engine: model.engineReason ? `${engine}: ${model.engineReason}` : engine,
     Verified: `${model.verified}: ${PROOFS[model.verified]}`,
     "Trained with": [`scikit-learn ${model.sklearn}`, model.rows && plural(model.rows, "row")].filter(Boolean).join(", "),
-    Classes: model.classes.join(", ") + (model.moreClasses ? ` and ${model.moreClasses} more` : ""),
+    Classes: model.classes.length && classes(),
   };
   $("about").replaceChildren(
     ...Object.entries(pairs)
       .filter(([, value]) => value)
-      .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { className: "text" }, value))),
+      .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", { className: "text" }, ...[value].flat()))),
   );
   const rows = metrics();
   $("metrics").replaceChildren(...rows);
   show("metrics-card", rows.length);
+}
+
+// Each apart: a label may turn the direction of what follows it.
+function classes() {
+  const labels = model.classes.flatMap((label) => [make("bdi", {}, label), ", "]);
+  return [...labels.slice(0, -1), model.moreClasses ? ` and ${model.moreClasses} more` : ""];
 }
 
 // Means of cross-validation with their deviations; everything else as it is called.
@@ -197,6 +203,7 @@ function columnField(column, index) {
 }
 
 function control(column) {
+  if (column.type === "string" && model.columns.length === 1) return make("textarea", { rows: 6 });
   if (column.type === "boolean") {
     const choices = [new Option(column.required ? "choose" : "missing", ""), new Option("true"), new Option("false")];
     return make("select", {}, ...choices);
@@ -320,7 +327,7 @@ function answered(content, text, headers, took) {
   }
   if (unusual.length) {
     const words = unusual.length === 1 ? "1 value lies" : `${unusual.length} values lie`;
-    parts.push(make("p", { className: "unusual" }, `${words} outside of what training has seen (marked in the form). The model extrapolates there.`));
+    parts.push(make("p", { className: "unusual" }, `${words} outside of what training has seen (marked in the form).`));
   }
   parts.push(make("p", { className: "quiet" }, `${short(content.latency_ms)} ms in the server, ${short(Math.round(took * 10) / 10)} ms round trip`));
   parts.push(make("details", {}, make("summary", {}, "Answer as JSON"), make("pre", { tabIndex: 0 }, text)));
