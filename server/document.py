@@ -168,7 +168,8 @@ def page(described: dict[str, Any], url: str) -> str:
         for method, operation in methods.items()
     )
     example = json.dumps(schema.get("example", {}), indent=1, ensure_ascii=False)
-    curl = f"curl {shlex.quote(url + 'predict')} -H 'Content-Type: application/json' -d {shlex.quote(example)}"
+    token = ' -H "Authorization: Bearer $TOKEN"' if "security" in described else ""
+    curl = f"curl {shlex.quote(url + 'predict')} -H 'Content-Type: application/json'{token} -d {shlex.quote(example)}"
     return PAGE.format(
         title=html.escape(f"{described['info']['title']}, version {described['info']['version']}"),
         description=html.escape(described["info"]["description"]),

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,9 +152,11 @@ def test_the_page_can_be_disabled(serve: Served) -> None:
     assert {path: client.get(path).status_code for path in paths} == dict(zip(paths, (404, 404, 404, 200, 200, 200), strict=True))
 
 
-def test_without_a_token_the_page_is_there_and_the_model_is_not(serve: Served, tmp_path: Any) -> None:
+def test_without_a_token_the_page_is_there_and_the_model_is_not(serve: Served, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("sesame")
     client, _ = serve("forest", auth={"tokenFiles": [str(tmp_path / "token")]})
     assert {path: client.get(path).status_code for path in page.FILES} == dict.fromkeys(page.FILES, 200)
     assert client.get("/model.json").status_code == client.get("/docs").status_code == 401
-    assert client.get("/model.json", headers={"authorization": "Bearer sesame"}).status_code == 200
+    shown = {"authorization": "Bearer sesame"}
+    assert client.get("/model.json", headers=shown).status_code == 200
+    assert "Bearer $TOKEN" in client.get("/docs", headers=shown).text
