@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from controller.api import ModelDeploymentStatus
+from controller.api import Condition, ModelDeploymentStatus
 from controller.conditions import REGISTRY_AWAY, Outcome, held_message
-from controller.decision import Decision, Kind
+from controller.decision import Decision, Kind, Pause
 from controller.rollout import Cause, Word
 
 _ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
+_TOLD_OTHERWISE = {"HeldByPerson", *_ON_ITS_WAY}  # by an event of their own, or by what comes of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,19 @@ def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelD
     if after.hold is None and before.hold is not None:
         told.append(Announcement("Normal", "HoldEnded", f"version {before.hold.version} is no longer held"))
     old, new = before.condition("Ready"), after.condition("Ready")
-    if new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason)):
-        trouble = new.status == "False" and new.reason not in _ON_ITS_WAY
-        if trouble or new.reason == "Serving":
-            told.append(Announcement("Warning" if trouble else "Normal", new.reason, new.message))
+    if new is not None and new.reason not in _TOLD_OTHERWISE and _is_news(old, new, before, after):
+        told.append(Announcement("Warning" if new.status == "False" else "Normal", new.reason, new.message))
     resolved = after.condition("ModelResolved")
     earlier = before.condition("ModelResolved")
     if resolved is not None and resolved.reason in REGISTRY_AWAY and (earlier is None or earlier.reason != resolved.reason):
         told.append(Announcement("Warning", resolved.reason, resolved.message))
     return list(dict.fromkeys(told))
+
+
+def _is_news(old: Condition | None, new: Condition, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    if old is None or (old.status, old.reason) != (new.status, new.reason):
+        return True
+    return new.reason == Pause.APPROVAL and before.target != after.target  # another version waits for a person
 
 
 def _restored(outcome: Outcome) -> Announcement:

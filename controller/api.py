@@ -192,7 +192,8 @@ class ModelDeploymentSpec(_Spec):
         default=None, description="Let a HorizontalPodAutoscaler choose the number of pods. Not together with replicas."
     )
     resources: Resources | None = Field(
-        default=None, description="CPU and memory of each serving pod. Default: the operator's settings."
+        default=None,
+        description="CPU and memory of each serving pod. Each amount that is not given is the operator's default.",
     )
     pod: PodFields | None = Field(
         default=None, description="Labels, placement and identity of the serving pods, where the defaults do not do."

@@ -144,7 +144,8 @@ def _size(subject: Subject, size: int) -> Finding:
         return None
     return Refusal(
         "ModelTooLarge",
-        f"the version has {size:,} bytes ({readable(size)}); gates.maxSize is {limit}. Make the model smaller, raise"
+        f"the version has {size:,} bytes ({readable(size)}); gates.maxSize (the spec's, or by the operator's default) is"
+        f" {limit}. Make the model smaller, raise"
         f" spec.gates.maxSize{_waivable(subject, 'Size')}",
     )
 

@@ -41,6 +41,10 @@ class Outcome:
     refusal: Refusal | None = None
     notes: tuple[str, ...] = ()
     """What the gates have to say of a version that passed."""
+    approved: str = ""
+    """The version that a person approved, as NAME/VERSION."""
+    mode_by_default: bool = False
+    """The spec says nothing of a rollout mode: it is the operator's default."""
     blocked: ReconcileError | None = None
     """Why the Deployment or another child could not be written."""
     acted: bool = True
@@ -218,15 +222,20 @@ def _paused(outcome: Outcome, pause: Pause) -> str:
     live = outcome.live
     if asked is not None and live is not None and (asked.name, asked.version) == (live.model.name, live.model.version):
         waiting = f"{waiting} with its new settings"
+    default = " (the operator's default)" if outcome.mode_by_default else ""
     if pause is Pause.APPROVAL and asked is not None:
-        command = commands.approve(owner, f"{asked.name}/{asked.version}")
-        return f"{waiting} passed every check and waits for approval, as rollout.mode is Manual: {command}"
+        wanted = f"{asked.name}/{asked.version}"
+        other = f"; the annotation approves {outcome.approved[:100]!r}, which is another one" if outcome.approved else ""
+        told = f"{waiting} passed every check and waits for approval, as rollout.mode is Manual{default}{other}"
+        return f"{told}: {commands.approve(owner, wanted)}"
     if pause is Pause.DEPLOYMENT:
-        return f"somebody paused the Deployment; nothing is rolled out until: {commands.resume(owner)}"
+        differs = asked is not None and live is not None and (asked.name, asked.version) != (live.model.name, live.model.version)
+        what = f"{waiting} is asked for, and nothing" if differs else "nothing"
+        return f"somebody paused the Deployment; {what} is rolled out until: {commands.resume(owner)}"
     if pause is Pause.DISABLED:
         told = f"the annotation {api.RECONCILE_ANNOTATION} is {api.DISABLED!r}"
         return f"{told}: nothing is touched until: {commands.enable(owner)}"
-    return f"rollout.mode is Paused: {waiting} is not rolled out until it is Automatic or Manual"
+    return f"rollout.mode is Paused{default}: {waiting} is not rolled out until it is Automatic or Manual"
 
 
 def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:

@@ -192,8 +192,13 @@ def _hold(observed: Observed, live: Rollout, newest: Rollout) -> Decision:
         if failed is None:
             return replace(kept, kind=Kind.REPLACE, number=number, cause=Cause.SPEC_CHANGED)
         kept = _after_failure(observed, live, kept, failed, number)
-    recorded = live.held == began and live.word == observed.word and (undone is None or live.held_over == undone.number)
-    if kept.kind is not Kind.KEEP or recorded:
+    return _written_down(observed, live, kept) if kept.kind is Kind.KEEP else kept
+
+
+def _written_down(observed: Observed, live: Rollout, kept: Decision) -> Decision:
+    """A hold that stays as it is, to be recorded where the Deployment does not say so yet."""
+    began, undone = kept.held_inputs, kept.undone
+    if live.held == began and live.word == observed.word and (undone is None or live.held_over == undone.number):
         return kept
     return replace(kept, kind=Kind.RECORD, cause=Cause.UNDO if undone is not None else None)
 
@@ -244,7 +249,9 @@ def _in_mode(observed: Observed, live: Rollout, decision: Decision) -> Decision:
     pause = _pause(observed, decision.model)
     if pause is None:
         return decision
-    kept = Decision(kind=Kind.KEEP, model=live.model, number=live.number, held=decision.held, pause=pause)
+    kept = Decision(kind=Kind.KEEP, model=live.model, number=live.number, pause=pause)
+    if decision.held:
+        return _written_down(observed, live, replace(kept, held=True, held_inputs=decision.held_inputs, undone=decision.undone))
     return _with_settings(observed, live, kept, decision.number) if pause is Pause.APPROVAL else kept
 
 

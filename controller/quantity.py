@@ -13,12 +13,16 @@ _FACTORS |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KM
 
 def bytes_of(quantity: str | int | float) -> int:
     """The bytes that `quantity` means, a begun one whole. Raises ValueError where it is none."""
+    return math.ceil(min(amount_of(quantity), Decimal(LARGEST)))
+
+
+def amount_of(quantity: str | int | float) -> Decimal:
+    """The number that `quantity` means: bytes, or cores. Raises ValueError where it is none."""
     found = _QUANTITY.fullmatch(str(quantity))
     if found is None:
         raise ValueError(f"{quantity!r} is no size; write it as 500Mi or 20Gi")
     number, unit, exponent = found.groups()
-    amount = Decimal(number) * _FACTORS[unit] if unit else Decimal(f"{number}e{exponent or 0}")
-    return math.ceil(min(amount, Decimal(LARGEST)))
+    return Decimal(number) * _FACTORS[unit] if unit else Decimal(f"{number}e{exponent or 0}")
 
 
 def readable(size: int) -> str:

@@ -290,6 +290,8 @@ def _outcome(
         unresolved=resolution.unresolved,
         refusal=resolution.refusal,
         notes=resolution.notes,
+        approved=resource.approved,
+        mode_by_default=resource.spec.rollout is None or resource.spec.rollout.mode is None,
         blocked=blocked,
         live=current,
         remembered=live.remembered,

@@ -65,7 +65,7 @@ class Told:
             conditions=tuple((each.type, each.status) for each in status.conditions if each.type in CONDITIONS),
             reason=ready.reason if ready is not None else "",
             held_by=status.hold.by if status.hold is not None else "",
-            quarantined=len(status.quarantined),
+            quarantined=len({(each.name, each.version) for each in status.quarantined}),
             behind=behind,
             availability=None if slo.availability is None else round(slo.availability / 100, 9),
             latency_seconds=None if slo.latency_milliseconds is None else slo.latency_milliseconds / 1000,

@@ -172,8 +172,18 @@ def _quarantined(outcome: Outcome, before: ModelDeploymentStatus) -> list[Quaran
     }
     remembered = {each.number for each in outcome.remembered}
     gone = [entry for entry in before.quarantined if entry.rollout not in remembered]
-    standing = [entry for entry in (*marked.values(), *gone) if entry.retry == outcome.word.retry]
+    standing = [
+        entry for entry in (*marked.values(), *gone) if entry.retry == outcome.word.retry and not _serves_as_asked(outcome, entry)
+    ]
     return sorted(standing, key=lambda entry: entry.rollout, reverse=True)[: api.QUARANTINE_LIMIT]
+
+
+def _serves_as_asked(outcome: Outcome, entry: QuarantinedVersion) -> bool:
+    """What failed with some settings serves with those that are asked for now."""
+    live, pods = outcome.live, outcome.workload
+    if live is None or pods is None or outcome.decision.failed is not None:
+        return False
+    return pods.complete and (entry.name, entry.version, entry.digest) == (live.model.name, live.model.version, live.model.digest)
 
 
 def quarantined(before: ModelDeploymentStatus) -> tuple[Quarantined, ...]:

@@ -31,7 +31,7 @@ def replay(model: Engine, artifact: Artifact) -> Proof:
     except (Exception, SystemExit) as e:
         raise ExampleFailed(
             f"The model fails on its own recorded example: {text_of(e)}.{versions(artifact)} "
-            "Log it again with an example that its predict() takes."
+            "Log it again with an example that its predict() takes, and with all that the model needs inside it."
         ) from e
     if recorded is None:
         return "Executed"

@@ -11,7 +11,7 @@ from controller.api import GROUP, HISTORY_LIMIT, VERSION_LABEL, ModelDeploymentS
 from controller.catalogue import Catalogue, Runtime
 from controller.pods import PodFields
 from controller.policy import Auth, Gates, Server, Trust
-from controller.quantity import bytes_of
+from controller.quantity import amount_of, bytes_of
 from controller.resources.identity import Owner, labels, metadata, selector
 from controller.resources.rollouts import (
     GATES,
@@ -94,6 +94,22 @@ def inputs(spec: ModelDeploymentSpec) -> str:
         if set_there := part.model_dump(by_alias=True, exclude_defaults=True):
             said[name] = set_there
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _resources(said: Object, defaults: Object) -> Object:
+    """Each amount that the spec says, and the operator's default for the others: an autoscaler needs the request for CPU
+    also where somebody has only raised the memory limit. A default gives way where it contradicts what is said."""
+    merged: dict[str, dict[str, str]] = {
+        part: {**defaults.get(part, {}), **said.get(part, {})} for part in ("requests", "limits")
+    }
+    for name in merged["requests"].keys() & merged["limits"].keys():
+        request, limit = merged["requests"][name], merged["limits"][name]
+        if amount_of(request) > amount_of(limit):
+            if name in said.get("limits", {}):
+                merged["requests"][name] = limit
+            else:
+                merged["limits"][name] = request
+    return {part: amounts for part, amounts in merged.items() if amounts}
 
 
 def initial_replicas(spec: ModelDeploymentSpec) -> int:
@@ -211,7 +227,7 @@ def pod_template(
                         {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
                         {"name": "management", "containerPort": MANAGEMENT_PORT, "protocol": "TCP"},
                     ],
-                    "resources": pods.default_resources if spec.resources is None else _said(spec.resources),
+                    "resources": _resources(_said(spec.resources), pods.default_resources),
                     "startupProbe": _probe("/livez", periodSeconds=1, failureThreshold=60),
                     "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=3),
                     "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=6),

@@ -163,8 +163,12 @@ def failure_mark(failure: Failure) -> dict[str, str]:
 
 def mark_patch(replica_set: Object, failure: Failure | None) -> list[Object]:
     """The operations that mark a ReplicaSet, or take the mark away."""
-    others = {key: value for key, value in (replica_set["metadata"].get("annotations") or {}).items() if key != FAILED}
-    marked = {**others, **(failure_mark(failure) if failure is not None else {})}
+    annotations: dict[str, str] = replica_set["metadata"].get("annotations") or {}
+    marked = {key: value for key, value in annotations.items() if key != FAILED}
+    if failure is not None:
+        marked |= failure_mark(failure)
+        if FAILED not in annotations:  # for `kubectl rollout history`, which people choose a revision from
+            marked[CHANGE_CAUSE] = f"{annotations.get(CHANGE_CAUSE, '')}, failed: {failure.reason}".removeprefix(", ")
     return [{"op": "add", "path": "/metadata/annotations", "value": marked}]
 
 

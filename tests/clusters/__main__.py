@@ -26,6 +26,7 @@ def main() -> int:
 def up(settings: Settings, _: argparse.Namespace) -> None:
     provider, kubeconfig = started(settings)
     say(f"The cluster ({provider.name}) is up. Use it with: export KUBECONFIG={kubeconfig}")
+    say("It is empty: `make images` puts the operator's images into it, manifests/mlflow an MLflow.")
 
 
 def prepare(settings: Settings, _: argparse.Namespace) -> None:

@@ -105,6 +105,13 @@ class TestUndo:
         decision = decide(observed(target=model(2), inputs="other", live=self.undone, remembered=self.remembered))
         assert (decision.kind, decision.model, decision.number, decision.held) == (Kind.REPLACE, model(1), 3, True)
 
+    def test_is_written_down_while_the_other_settings_wait(self) -> None:
+        paused = Policy(mode=Mode.PAUSED)
+        states = {"inputs": "other", "target": model(2), "policy": paused, "remembered": self.remembered}
+        decision = decide(observed(live=self.undone, **states))
+        assert (decision.kind, decision.cause, decision.held_inputs) == (Kind.RECORD, Cause.UNDO, "as-before")
+        assert decide(observed(live=self.recorded, **states)).kind is Kind.KEEP
+
     def test_and_what_is_applied_on_top_stays_held(self) -> None:
         live = rollout(3, 1, inputs="other", held="other")
         decision = decide(observed(target=model(2), inputs="other", live=live, remembered=self.remembered))

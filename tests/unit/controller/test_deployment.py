@@ -75,9 +75,28 @@ def test_no_pod_is_taken_away_before_another_is_ready() -> None:
     assert body["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
-def test_what_the_spec_says_of_resources_is_taken_whole() -> None:
-    (container,) = template(resources={"limits": {"memory": "2Gi"}})["spec"]["containers"]
-    assert container["resources"] == {"limits": {"memory": "2Gi"}}
+@pytest.mark.parametrize(
+    ("said", "requests", "limits"),
+    [
+        ({}, {"cpu": "250m"}, {}),
+        ({"limits": {"memory": "2Gi"}}, {"cpu": "250m"}, {"memory": "2Gi"}),
+        ({"limits": {"cpu": "100m"}}, {"cpu": "100m"}, {"cpu": "100m"}),
+        ({"requests": {"cpu": 1}, "limits": {"cpu": "2"}}, {"cpu": "1"}, {"cpu": "2"}),
+    ],
+)
+def test_each_amount_that_the_spec_does_not_say_is_the_default(said: Any, requests: Any, limits: Any) -> None:
+    """An autoscaler on CPU needs the request for it, also where somebody has only raised the memory limit."""
+    (container,) = template(resources=said)["spec"]["containers"]
+    assert {part: amounts for part, amounts in container["resources"].items() if amounts} == {
+        part: amounts for part, amounts in (("requests", requests), ("limits", limits)) if amounts
+    }
+
+
+def test_a_default_limit_gives_way_to_a_larger_request() -> None:
+    pods = pod_settings(default_resources={"requests": {"memory": "256Mi"}, "limits": {"memory": "1Gi", "cpu": "2"}})
+    asked = spec(resources={"requests": {"memory": "4Gi"}})
+    (container,) = deployments.pod_template(OWNER, asked, model(3), 7, pods)["spec"]["containers"]
+    assert container["resources"] == {"requests": {"memory": "4Gi"}, "limits": {"memory": "4Gi", "cpu": "2"}}
 
 
 def test_only_what_pods_see_changes_the_hash_of_the_inputs() -> None:

@@ -74,7 +74,7 @@ class TestSize:
     def test_a_large_model_is_refused_with_both_values(self) -> None:
         found = refusal(subject({"maxSize": "1Ki"}), artifact(size_bytes=2048))
         assert found.reason == "ModelTooLarge"
-        assert "2,048 bytes (2.0 KiB); gates.maxSize is 1Ki" in found.message
+        assert "2,048 bytes (2.0 KiB); gates.maxSize (the spec's, or by the operator's default) is 1Ki" in found.message
         assert "raise spec.gates.maxSize" in found.message
 
     def test_the_registry_is_enough_to_refuse_it(self) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings, resource
-from tests.unit.controller.world import KEY, World, deployed, image, settled
+from tests.unit.controller.world import KEY, World, broken, deployed, image, settled, told
 
 
 class TestManual:
@@ -304,3 +304,40 @@ class TestServerUpdate:
             world.cluster.edit("ModelDeployment", "fraud", model={"name": "fraud", "version": version})
             await world.settle()
             assert (world.live_version, world.condition("Ready")) == (str(version), ("True", "Serving"))
+
+
+class TestWhatIsTold:
+    """Reasons under which Ready stays true are told too."""
+
+    async def test_each_version_that_waits_for_approval_is_an_event(self, world: World) -> None:
+        await deployed(world, rollout={"mode": "Manual"}, model={"name": "fraud", "alias": "champion"})
+        for version in ("2", "3"):
+            world.registry.aliases["champion"] = version
+            await world.settle()
+        waiting = [message for _, reason, message in world.cluster.events if reason == "AwaitingApproval"]
+        assert [message.split(" passed")[0] for message in waiting] == ["fraud version 1", "fraud version 2", "fraud version 3"]
+
+    async def test_an_approval_of_another_version_is_not_passed_over_in_silence(self, world: World) -> None:
+        await deployed(world, rollout={"mode": "Manual"})
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/7"})
+        await world.settle()
+        assert "the annotation approves 'fraud/7', which is another one: kubectl annotate" in told(world)
+
+    async def test_a_version_that_failed_says_so_in_the_history_that_kubectl_shows(self, world: World) -> None:
+        await settled(await broken(world))
+        causes = [each["metadata"]["annotations"]["kubernetes.io/change-cause"] for each in world.cluster.replica_sets("fraud")]
+        assert [cause for cause in causes if "failed: " in cause] == ["fraud version 2 (fraud@champion), failed: ExampleMismatch"]
+
+    async def test_what_failed_with_other_settings_and_serves_is_not_quarantined(self, world: World) -> None:
+        await settled(await broken(world, reason="LoadFailed"))
+        assert len(world.status.quarantined) == 1
+        world.cluster.edit("ModelDeployment", "fraud", resources={"limits": {"memory": "4Gi"}})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready"), world.status.quarantined) == ("2", ("True", "Serving"), [])
+
+    async def test_a_paused_deployment_says_what_waits(self, world: World) -> None:
+        await deployed(world)
+        world.deployment["spec"]["paused"] = True
+        world.registry.aliases["champion"] = "2"
+        await world.settle()
+        assert "fraud version 2 is asked for, and nothing is rolled out until" in told(world)

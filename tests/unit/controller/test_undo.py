@@ -80,7 +80,7 @@ class TestUndo:
         await world.settle()
         assert world.live_version == "1"
         container = world.deployment["spec"]["template"]["spec"]["containers"][0]
-        assert container["resources"] == {"limits": {"memory": "2Gi"}}
+        assert container["resources"]["limits"] == {"memory": "2Gi"}
         assert world.condition("Ready") == ("True", "HeldByPerson")
         world.registry.aliases["champion"] = "3"
         await world.settle()
