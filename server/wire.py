@@ -14,6 +14,9 @@ from server.stamp import new_id
 MAX_HEAD_BYTES = 64 * 1024
 """Of the request line and the headers, beyond the first piece that the network brings."""
 
+LINGER_SECONDS = 1.0
+"""So long, after a refusal, what still comes is read and thrown away: a client that is cut off while it sends hears nothing."""
+
 NOT_REPLAYED = (b"connection", b"upgrade", b"http2-settings")
 
 
@@ -27,6 +30,7 @@ class Protocol(HttpToolsProtocol):
     head_since: float | None = None
     """Since when the head of a request is awaited (on `time.perf_counter`); None while there is none."""
     _head_bytes = 0
+    _refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there, and should say something soon."""
@@ -43,10 +47,13 @@ class Protocol(HttpToolsProtocol):
     def expire(self) -> None:
         """The head has had its time."""
         self.head_since = None
-        self._refuse(408, "HeadTooSlow", "The head of the request did not arrive in time.")
+        if not self.transport.is_closing():
+            self._refuse(408, "HeadTooSlow", "The head of the request did not arrive in time.")
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived."""
+        if self._refused:
+            return
         self._unset_keepalive_if_required()
         if self.head_since is not None:
             self._head_bytes += len(data)
@@ -91,7 +98,9 @@ class Protocol(HttpToolsProtocol):
             (b"x-request-id", new_id()),
         ]
         self.transport.write(b"".join([STATUS_LINE[status], *map(_line, headers), b"\r\n", content]))
-        self.transport.close()
+        self._refused = True
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _head(self) -> bytes:
         """The request line and the headers without the offer."""

@@ -1,7 +1,9 @@
 """Every protocol asks the same model, with the same checks, and gets the same answer."""
 
 import json
+import shlex
 import struct
+from pathlib import Path
 from typing import Any
 
 import mlflow.version
@@ -230,6 +232,26 @@ def test_a_model_without_names_is_asked_by_position(serve: Served, name: str) ->
 def test_what_mlflows_clients_ask_beside(client: Client) -> None:
     assert client.get("/ping").status_code == 200
     assert client.get("/version").text == web.SCORING_PROTOCOL == mlflow.version.VERSION
+
+
+README = (Path(__file__).parents[3] / "server" / "README.md").read_text().splitlines()
+CURLS = [(line, README[at + 1]) for at, line in enumerate(README) if line.startswith("    $ curl http://fraud.team.svc")]
+
+
+@pytest.mark.parametrize(("line", "said"), CURLS, ids=[line.split()[2] for line, _ in CURLS])
+def test_what_the_readme_shows_is_what_happens(client: Client, line: str, said: str) -> None:
+    _, _, url, option, body = shlex.split(line)
+    assert option == "-d"
+    answer = client.post(url.removeprefix("http://fraud.team.svc"), content=body)
+    assert answer.status_code == 200
+    if url.endswith("/predict"):
+        assert list(answer.json()) == list(json.loads(said))
+    else:
+        assert answer.json() == json.loads(said)
+
+
+def test_the_readme_shows_every_protocol() -> None:
+    assert {line.split()[2].removeprefix("http://fraud.team.svc") for line, _ in CURLS} == {*SAME}
 
 
 SAME: dict[str, dict[str, Any]] = {
