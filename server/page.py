@@ -67,6 +67,7 @@ def _model(serving: Serving) -> dict[str, Any]:
     rows = (about.record.data or {}).get("rows")
     return {
         "engine": engine.name,
+        "engineReason": serving.engine_reason,
         "verified": serving.verified,
         "sklearn": about.sklearn_version,
         "target": about.record.target,

@@ -109,7 +109,7 @@ function about() {
   $("facts").textContent = [model.target && `predicts ${model.target}`, model.resource].filter(Boolean).join(" · ");
   $("digest").textContent = model.digest;
   const pairs = {
-    Engine: model.engineReason ? `${engine}: ${model.engineReason}` : engine,
+    Engine: model.engineReason ? `${engine}, since ${model.engineReason}` : engine,
     Verified: `${model.verified}: ${PROOFS[model.verified]}`,
     "Trained with": [`scikit-learn ${model.sklearn}`, model.rows && plural(model.rows, "row")].filter(Boolean).join(", "),
     Classes: model.classes.length && classes(),

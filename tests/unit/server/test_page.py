@@ -88,6 +88,8 @@ def test_it_is_small(client: Client) -> None:
 def test_the_model_is_described(forest: tuple[Client, Pod]) -> None:
     client, pod = forest
     told = described(client)
+    assert pod.serving is not None
+    assert (told["engine"], told["engineReason"]) == (pod.serving.engine.name, pod.serving.engine_reason)
     assert told.items() >= {
         "name": "fraud", "version": "3", "digest": pod.settings.model.digest, "resource": "team/fraud", "status": "Ready",
         "verified": "Answered", "classes": ["0", "1"], "moreClasses": 0, "vector": None,
