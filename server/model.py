@@ -63,11 +63,26 @@ class Model:
     def predict(self, rows: Rows) -> Predicted:
         """The answers to these rows, in their order. A ValueError says that some row can't be answered."""
         try:
-            return self._predicted(self._data(rows))
+            return self._apart(rows) if self.form == "Unknown" else self._predicted(self._data(rows))
         except (ValueError, MemoryError):
             raise
         except Exception as e:  # at values that they can't take, estimators raise errors of every kind
             raise ValueError(text_of(e)) from e
+
+    def _apart(self, rows: Rows) -> Predicted:
+        """By the types of their values, so that the company of a row can't change what pandas takes it for."""
+        alike: dict[tuple[type, ...], list[int]] = {}
+        for number, row in enumerate(rows):
+            alike.setdefault(tuple(map(type, row)), []).append(number)
+        parts = {tuple(numbers): self._predicted(self._data([rows[number] for number in numbers])) for numbers in alike.values()}
+        where = {number: (part, at) for numbers, part in parts.items() for at, number in enumerate(numbers)}
+        places = [where[number] for number in range(len(rows))]
+        return Predicted(
+            predictions=[part.predictions[at] for part, at in places],
+            probabilities=[part.probabilities[at] for part, at in places if part.probabilities]
+            if self.has_probabilities
+            else None,
+        )
 
     def _predicted(self, data: Any) -> Predicted:
         with np.errstate(all="ignore"):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from server.pod import Pod
 from server.replay import replay
 from server.settings import Trust
 from server.signature import Columns, Vector
+from server.table import Row
 from tests.unit.server import factories
 from tests.unit.server.local import Client
 
@@ -330,3 +331,35 @@ def test_a_value_of_an_array_may_be_missing_where_the_estimator_answers_then(est
 def test_what_was_trained_on_a_frame_knows_its_names_without_a_signature(tmp_path: Path) -> None:
     loaded = model.load(saved(Case(lambda: mixed(MIXED), MIXED[:2], more=SKOPS | UNSIGNED), tmp_path / "model"), Trust())
     assert loaded.inputs == Vector(width=5, numbers=False, optional=True, names=tuple(map(str, MIXED)))
+
+
+def test_the_company_of_a_row_does_not_change_its_answer_where_nobody_says_what_its_values_are(tmp_path: Path) -> None:
+    loaded = model.load(saved(Case(lambda: mixed(GAPS), GAPS[:2], more=SKOPS | UNSIGNED), tmp_path / "model"), Trust())
+    rows: list[Row] = [
+        [1.5, 3.0, "pro", "red sky", True],
+        [1.5, None, None, "blue sky", False],
+        ["2", 3.0, "pro", "red sky", True],
+    ]
+    alone = [loaded.predict([row]) for row in rows]
+    together = loaded.predict([*rows, *rows[::-1]])
+    order = [*alone, *alone[::-1]]
+    assert together.predictions == [one.predictions[0] for one in order]
+    np.testing.assert_allclose(together.probabilities or [], [(one.probabilities or [])[0] for one in order], rtol=1e-12)
+    seen: list[int] = []
+    watched = replace(loaded, estimator=Watched(loaded.estimator, seen))
+    watched.predict([*rows, *rows])
+    assert seen == [2, 2, 2]
+
+
+class Watched:
+    """Notes how many rows it gets at a time."""
+
+    def __init__(self, estimator: Any, seen: list[int]) -> None:
+        self._estimator, self._seen = estimator, seen
+
+    def predict(self, data: pd.DataFrame) -> Any:
+        return self._estimator.predict(data)
+
+    def predict_proba(self, data: pd.DataFrame) -> Any:
+        self._seen.append(len(data))
+        return self._estimator.predict_proba(data)
