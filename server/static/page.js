@@ -11,7 +11,7 @@ const PROOFS = {
   Executed: "its example, with no recorded answer to compare",
   Loaded: "there is no example to try",
 };
-const ENGINES = { sklearn: "scikit-learn", compiled: "compiled" };
+const ENGINES = { sklearn: "scikit-learn", compiled: "compiled, compared with scikit-learn" };
 
 let token = ""; // in memory only
 let model;
@@ -366,7 +366,7 @@ function refused(answer, text) {
   try {
     error = JSON.parse(text).error;
   } catch {
-    // something between this page and the server has answered
+    // a proxy has answered
   }
   const others = [];
   for (const { feature, message } of error.details) {

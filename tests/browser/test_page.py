@@ -23,6 +23,8 @@ from tests.unit.server.process import Process, started
 
 TOKEN = "correct-horse.battery/staple="
 
+PATIENCE_MS = 15_000
+
 CONTRAST = """() => {
   const parse = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = (color) => {
@@ -75,6 +77,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium.executable())
         yield running
@@ -92,7 +95,7 @@ def opened(browser: Browser, serve: Serve) -> Iterator[Open]:
             context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **window})
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(PATIENCE_MS)
             page.on("pageerror", lambda error: broken.append(str(error)))
             page.on("console", lambda message: broken.append(message.text) if "Failed to load" not in message.text else None)
             page.on("request", lambda request: None if request.url.startswith(url) else broken.append(request.url))
