@@ -70,6 +70,7 @@ async def run(settings: Settings) -> None:
     reconciler = Reconciler(cluster, index, registry, store, children, pods, settings.default_rollout, settings.server_update)
     metrics.registry.register(reconciler.metrics)
     queue: WorkQueue[Key] = WorkQueue(reconciler.reconcile, settings.concurrency)
+    reconciler.turns.call = queue.add
     health.ask(queue.stuck)
     metrics.queue_depth.set_function(lambda: queue.depth)
     metrics.queue_oldest.set_function(lambda: queue.oldest_seconds)

@@ -33,6 +33,7 @@ from controller.rollout import Cause, Mode, OnFailure, Policy, Rollout, Word, ne
 from controller.settings import RolloutDefaults, ServerUpdate
 from controller.store import Store
 from controller.text import bounded
+from controller.turns import Turns
 from controller.workload import answering, workload
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,10 @@ class Reconciler:
         self._pods = pods
         self._rollouts = rollouts
         self._server_update = server_update
+        self.turns = Turns(server_update.max_concurrent)
+        """Who is moved to another server image; `turns.call` is to have a resource reconciled."""
         self._clock = clock
         self._children = children
-        self._updating: set[Key] = set()
         self.followed: dict[Key, ModelReference] = {}
         """The references of the resources that are there: what the poll of the registry asks for."""
         self.metrics = ResourceMetrics(seen)
@@ -101,12 +103,13 @@ class Reconciler:
         live = pod_gates.weighed_marks(resource, self._pods.default_gates, live)
         resolution = self._resolver.from_memory(resource, live.remembered, found)
         decision = decide(self._observed(key, resource, live, resolution))
+        if decision.cause is Cause.SERVER_UPDATE:
+            self.turns.take(key)  # before anything is awaited: others are being decided on meanwhile
+        self.turns.call_next()
         blocked: ReconcileError | None = None
         was_live = live
         try:
             live = await self._deployer.carry_out(resource, live, decision)
-            if decision.cause is Cause.SERVER_UPDATE:
-                self._updating.add(key)
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
             with contextlib.suppress(ApiError):  # whoever refused the template may refuse the note on it, too
@@ -138,7 +141,8 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self.followed.pop(key, None)
         self._deployer.forget(key)
-        self._updating.discard(key)
+        self.turns.leave(key)
+        self.turns.call_next()
 
     async def _only_tell(self, resource: Resource) -> None:
         """A person wants nothing to be touched: look, and say so."""
@@ -174,7 +178,7 @@ class Reconciler:
             policy=self._policy(resource),
             progress=moved,
             image=image,
-            may_update=self._may_update(key, live),
+            may_update=self._may_update(key, live, image),
         )
 
     def _policy(self, resource: Resource) -> Policy:
@@ -198,13 +202,13 @@ class Reconciler:
         """Whether the next rollout would bring another server image, too."""
         return current is not None and self._image(resource, current) not in ("", current.image)
 
-    def _may_update(self, key: Key, live: Live) -> bool:
-        """Whether running pods are to be moved to the present image, and not too many others are on their way."""
+    def _may_update(self, key: Key, live: Live, image: str) -> bool:
+        """Whether running pods are to be moved to `image`, and not too many others are on their way."""
         if self._server_update.policy != "Rolling" or live.deployment is None or live.rollout is None:
             return False
         if workload(live.deployment).complete:
-            self._updating.discard(key)  # it has arrived, or was taken back: another one's turn
-        return key in self._updating or len(self._updating) < self._server_update.max_concurrent
+            self.turns.leave(key)  # it has arrived, or was taken back: another one's turn
+        return image not in ("", live.rollout.image) and self.turns.may(key)
 
     async def _tell(self, resource: Resource, outcome: Outcome) -> None:
         """The one exit: status where it differs, events for what changed, and the metrics."""

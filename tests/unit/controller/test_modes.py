@@ -1,8 +1,12 @@
 """Who may start a rollout, and what becomes of a template that somebody else changes."""
 
+import asyncio
 from datetime import timedelta
+from itertools import pairwise
+from typing import Any
 
 from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
+from controller.ports import Key
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings, resource
 from tests.unit.controller.world import KEY, World, broken, deployed, image, settled, told
@@ -208,18 +212,12 @@ class TestServerUpdate:
         assert (world.live_version, world.status.history[0].cause) == ("1", "ServerUpdate")
 
     async def test_rolling_waits_for_its_turn(self, world: World) -> None:
-        await deployed(world)
-        other = ("team", "other")
-        world.cluster.put("ModelDeployment", resource("other"))
-        for _ in range(2):
-            await world.reconciler.reconcile(other)
-            world.cluster.roll("other")
+        (other,) = await with_others(world, "other")
         world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
         world.restart()
 
         def images() -> list[str]:
-            found = [world.cluster.objects["Deployment", *key] for key in (KEY, other)]
-            return [each["spec"]["template"]["spec"]["containers"][0]["image"] for each in found]
+            return [image_of(world, key) for key in (KEY, other)]
 
         await world.reconciler.reconcile(KEY)
         await world.reconciler.reconcile(other)
@@ -228,6 +226,63 @@ class TestServerUpdate:
         await world.settle()
         await world.reconciler.reconcile(other)
         assert images() == ["server:2", "server:2"]
+
+    async def test_who_waits_for_a_turn_is_called_when_it_comes(self, world: World) -> None:
+        others = await with_others(world, "one", "two")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+        called: list[Key] = []
+        world.reconciler.turns.call = called.append
+        for key in (KEY, *others):
+            await world.reconciler.reconcile(key)
+        assert called == []
+        for arriving, following in pairwise((KEY, *others)):
+            world.cluster.roll(arriving[1])
+            await world.reconciler.reconcile(arriving)
+            assert called.pop() == following
+            await world.reconciler.reconcile(following)
+        assert [image_of(world, key) for key in (KEY, *others)] == ["server:2"] * 3
+        assert called == []
+
+    async def test_who_is_called_and_may_not_go_lets_the_next_one_go(self, world: World) -> None:
+        one, two = await with_others(world, "one", "two")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+        called: list[Key] = []
+        world.reconciler.turns.call = called.append
+        for key in (KEY, one, two):
+            await world.reconciler.reconcile(key)
+        world.cluster.edit("ModelDeployment", "one", rollout={"mode": "Paused"})
+        world.cluster.roll()
+        await world.reconciler.reconcile(KEY)
+        await world.reconciler.reconcile(called.pop())
+        assert (image_of(world, one), called) == ("server:1", [two])
+
+    async def test_two_at_the_same_moment_are_not_both_the_last_one(self, world: World) -> None:
+        (other,) = await with_others(world, "other")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+        patch = world.cluster.patch
+
+        async def slow(*arguments: Any) -> Any:
+            await asyncio.sleep(0.01)
+            return await patch(*arguments)
+
+        world.cluster.patch = slow  # type: ignore[assignment, method-assign]
+        await asyncio.gather(world.reconciler.reconcile(KEY), world.reconciler.reconcile(other))
+        assert sorted(image_of(world, key) for key in (KEY, other)) == ["server:1", "server:2"]
+
+    async def test_who_is_deleted_on_its_way_lets_the_next_one_go(self, world: World) -> None:
+        (other,) = await with_others(world, "other")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+        called: list[Key] = []
+        world.reconciler.turns.call = called.append
+        for key in (KEY, other):
+            await world.reconciler.reconcile(key)
+        del world.cluster.objects["ModelDeployment", *KEY]
+        await world.reconciler.reconcile(KEY)
+        assert called == [other]
 
     async def test_an_image_that_a_model_fails_with_is_taken_back_once(self, world: World) -> None:
         await deployed(world)
@@ -241,12 +296,7 @@ class TestServerUpdate:
         assert world.condition("Available")[0] == "True"
 
     async def test_a_model_that_fails_with_the_new_image_does_not_keep_the_others_waiting(self, world: World) -> None:
-        await deployed(world)
-        other = ("team", "other")
-        world.cluster.put("ModelDeployment", resource("other"))
-        for _ in range(2):
-            await world.reconciler.reconcile(other)
-            world.cluster.roll("other")
+        (other,) = await with_others(world, "other")
         world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
         world.restart()
         await world.reconciler.reconcile(KEY)
@@ -254,8 +304,7 @@ class TestServerUpdate:
         world.cluster.crash(code=65, message='{"reason": "LoadFailed", "message": "m"}')
         await settled(world)
         await world.reconciler.reconcile(other)
-        container = world.cluster.objects["Deployment", *other]["spec"]["template"]["spec"]["containers"][0]
-        assert container["image"] == "server:2"
+        assert image_of(world, other) == "server:2"
 
     async def test_what_the_cluster_let_fail_is_tried_again(self, world: World) -> None:
         await deployed(world)
@@ -341,3 +390,19 @@ class TestWhatIsTold:
         world.registry.aliases["champion"] = "2"
         await world.settle()
         assert "fraud version 2 is asked for, and nothing is rolled out until" in told(world)
+
+
+async def with_others(world: World, *names: str) -> list[Key]:
+    """Resources beside the one that is deployed, which serve, too; their keys."""
+    await deployed(world)
+    keys = [("team", name) for name in names]
+    for key in keys:
+        world.cluster.put("ModelDeployment", resource(key[1]))
+        for _ in range(2):
+            await world.reconciler.reconcile(key)
+            world.cluster.roll(key[1])
+    return keys
+
+
+def image_of(world: World, key: Key) -> str:
+    return str(world.cluster.objects["Deployment", *key]["spec"]["template"]["spec"]["containers"][0]["image"])
