@@ -255,7 +255,8 @@ def _settled(outcome: Outcome, serving: ServingModel | None) -> bool:
 
 def _rolling(outcome: Outcome, live: Rollout, pods: Workload) -> _Verdict:
     others = [rollout for rollout in outcome.answering if rollout.number != live.number]
-    old = f"; {others[0].model.label} goes on serving" if others else ""
+    before = others[0].model if others else None
+    old = "; its earlier pods go on serving" if before == live.model else f"; {before.label} goes on serving" if before else ""
     label, fault = live.model.label, outcome.fault
     # It stays: there is nothing to go back to, or rollout.onFailure is Hold.
     held = outcome.decision.held

@@ -65,7 +65,7 @@ def _let_fail_by_cluster(attempt: Rollout, live: Rollout) -> bool:
 
 def numbers(pods: Workload) -> str:
     """How far a rollout has come."""
-    return f"{pods.updated} of {pods.wanted} pods are new, {pods.available} of all are ready"
+    return f"{pods.updated} of {pods.wanted} new pods started, {pods.available} ready, old ones included"
 
 
 def workload(deployment: Object) -> Workload:

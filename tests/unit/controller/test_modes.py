@@ -211,6 +211,18 @@ class TestServerUpdate:
         assert world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "server:2"
         assert (world.live_version, world.status.history[0].cause) == ("1", "ServerUpdate")
 
+    async def test_meanwhile_the_earlier_pods_serve_and_status_says_so(self, world: World) -> None:
+        await deployed(world)
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling")
+        world.restart()
+        await world.reconciler.reconcile(KEY)
+        world.cluster.roll(ready=False)
+        await world.reconciler.reconcile(KEY)
+        ready = world.status.condition("Ready")
+        assert ready is not None
+        told = "fraud version 1: 2 of 2 new pods started, 2 ready, old ones included; its earlier pods go on serving"
+        assert (ready.reason, ready.message) == ("RollingOut", told)
+
     async def test_rolling_waits_for_its_turn(self, world: World) -> None:
         (other,) = await with_others(world, "other")
         world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
