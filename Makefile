@@ -40,7 +40,7 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 	    --override <(echo "scikit-learn==$$minor.*") --extra server pyproject.toml -o server/requirements-sklearn-$$minor.txt; done
 	@echo kserve | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --universal - -o tests/contract/kserve-requirements.txt
-	@echo mlflow | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	@echo 'mlflow[auth]' | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --universal -c tests/requirements.txt - -o manifests/mlflow/requirements.txt
 
 # --- what CI runs ----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ SYSTEM_NAMESPACE = "mlserving-system"
 REGISTRY_URI = "http://mlflow.mlflow.svc:5000"
 OTHER_SKLEARN = ("1.8",)  # the operator's catalogue beside its default image
 POLL_SECONDS = 2  # how often the operator looks an alias up: a person who watches does not want to wait for half a minute
+CPU_REQUEST = "100m"  # of a model's pod, so that those of several models fit on a machine of two cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +76,22 @@ def load_images(names: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, st
     return chosen(settings).load_images(built), {image.name: image.key for image in built}
 
 
-def install_mlflow(cluster: Kubernetes, image_names: dict[str, str]) -> None:
+def mlflow_manifest(image_names: dict[str, str]) -> str:
     manifest = MLFLOW.read_text()
     for local, name in image_names.items():
         manifest = manifest.replace(local, name)
-    cluster.apply(manifest)
+    return manifest
+
+
+def install_mlflow(cluster: Kubernetes, image_names: dict[str, str]) -> None:
+    cluster.apply(mlflow_manifest(image_names))
     cluster.kubectl("rollout", "status", "deployment/mlflow", "-n", "mlflow", "--timeout=300s")
 
 
 def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dict[str, str], *options: str) -> None:
     """`helm upgrade --install` of the chart; the pods are of these images also where the tag is an old one."""
     values = [f"registries[0].name=main,registries[0].uri={REGISTRY_URI}", f"pollSeconds={POLL_SECONDS}"]
+    values.append(f"defaults.resources.requests.cpu={CPU_REQUEST}")
     for local, value in ((_local("controller"), "image"), (_local("server"), "serverImage")):
         repository, _, tag = image_names[local].rpartition(":")
         values += [f"{value}.repository={repository}", f"{value}.tag={tag}"]

@@ -15,8 +15,7 @@ from tests.kubernetes import Kubernetes
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     with borrowed(Settings.read()):
-        # Small requests, so that the pods of several tests fit on a machine of two cores.
-        yield prepare("--set", "defaults.resources.requests.cpu=100m")
+        yield prepare()
 
 
 @pytest.fixture(scope="session")

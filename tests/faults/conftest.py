@@ -1,4 +1,5 @@
-"""The cluster of the end-to-end tests with a second, faulty registry, and a few registered versions to disturb."""
+"""The cluster of the end-to-end tests with two more registries, a faulty one and a guarded one, and a few registered versions
+to disturb."""
 
 import json
 import urllib.request
@@ -6,14 +7,16 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
 
+from tests import operator
 from tests.clusters.provider import borrowed
 from tests.clusters.settings import Settings
 from tests.e2e.team import Team
-from tests.faults import faulty_registry, operator
+from tests.faults import faulty_registry, guarded_registry
 from tests.faults.faulty_registry import FaultyRegistry
 from tests.installation import Installation, prepare
 
@@ -52,8 +55,9 @@ def _ask(base: str, path: str, body: dict[str, Any] | None = None) -> dict[str, 
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     with borrowed(Settings.read()):
-        registries = f"registries[1].name={faulty_registry.NAME},registries[1].uri={faulty_registry.URI}"
-        yield prepare("--set", "defaults.resources.requests.cpu=50m", "--set", registries)
+        more = [faulty_registry.VALUES, guarded_registry.VALUES]
+        values = [("--set-json", f"registries[{place}]={json.dumps(each)}") for place, each in enumerate(more, start=1)]
+        yield prepare(*chain.from_iterable(values))
 
 
 @pytest.fixture(scope="session")

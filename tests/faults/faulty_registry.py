@@ -12,7 +12,7 @@ from tests.kubernetes import Kubernetes
 
 NAME = "faulty"
 NAMESPACE = "mlflow"
-URI = f"http://{NAME}.{NAMESPACE}.svc:5000"
+VALUES = {"name": NAME, "uri": f"http://{NAME}.{NAMESPACE}.svc:5000"}
 
 # Runs in the pod with nothing but Python's standard library. What is wrong stands in a file, read for each request.
 _SCRIPT = """

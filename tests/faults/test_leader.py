@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests import operator
 from tests.e2e.team import Team
-from tests.faults import node, operator
+from tests.faults import node
 from tests.faults.conftest import Shelf
 from tests.installation import RELEASE, SYSTEM_NAMESPACE
 from tests.kubernetes import Kubernetes, Object, until

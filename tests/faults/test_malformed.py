@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests import operator
 from tests.e2e.team import Team
-from tests.faults import operator
 from tests.faults.conftest import Shelf
 from tests.faults.malformed import generate
 from tests.kubernetes import CommandFailedError, Object, until

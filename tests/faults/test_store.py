@@ -6,8 +6,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from tests import operator
 from tests.e2e.team import Team
-from tests.faults import faulty_registry, operator
+from tests.faults import faulty_registry
 from tests.faults.conftest import Shelf
 from tests.faults.faulty_registry import FaultyRegistry
 from tests.installation import SYSTEM_NAMESPACE
