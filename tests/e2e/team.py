@@ -74,10 +74,16 @@ class Team:
 
     @contextmanager
     def mlflow_away(self) -> Iterator[None]:
-        """MLflow hangs: it takes connections and answers nothing. (Ended, it would forget: its data live as long as its pod.)"""
+        """MLflow hangs, and the resource has missed it."""
+        with self.mlflow_hanging():
+            until("the registry to be missed", self._misses_registry, 90)
+            yield
+
+    @contextmanager
+    def mlflow_hanging(self) -> Iterator[None]:
+        """It takes connections and answers nothing. (Ended, it would forget: its data live as long as its pod.)"""
         self._signal_mlflow("SIGSTOP")
         try:
-            until("the registry to be missed", self._misses_registry, 90)
             yield
         finally:
             self._signal_mlflow("SIGCONT")

@@ -1,20 +1,24 @@
-"""The operator for a list of namespaces: it serves those, and the API server refuses it everything elsewhere."""
+"""The operator for a list of namespaces: it serves those, and the API server refuses it everything elsewhere. What is elsewhere
+another release can serve, of the same name."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import yaml
 
+from tests import operator
+from tests.e2e.local_volume import CLASS, SIZE, local_volume
 from tests.e2e.team import NAME, Team
 from tests.installation import CHART, RELEASE, SYSTEM_NAMESPACE
-from tests.kubernetes import CommandFailedError, Kubernetes, Object
+from tests.kubernetes import CommandFailedError, Kubernetes, Object, until
 
 pytestmark = pytest.mark.timeout(600)
 
 SECOND = "e2e-namespaces-too"
 ELSEWHERE = "e2e-elsewhere"
-ACCOUNT = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{RELEASE}"
+ITS_OPERATOR = "e2e-elsewhere-operator"
 
 WORK = [
     ("list", "modeldeployments.mlserving.dev"),
@@ -47,9 +51,37 @@ def teams(team: Team) -> Iterator[tuple[Team, Team]]:
         cluster.kubectl("delete", "namespace", SECOND, ELSEWHERE, "--wait=false")
 
 
-def may(cluster: Kubernetes, verb: str, resource: str, *where: str) -> bool:
+@pytest.fixture(scope="module")
+def neighbor(teams: tuple[Team, Team], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """The namespace that is not listed, where a second release serves. It has one pod, with its store on a volume."""
+    _, elsewhere = teams
+    cluster, values = elsewhere.cluster, tmp_path_factory.mktemp("neighbor") / "values.json"
+    values.write_text(cluster.helm("get", "values", RELEASE, "-n", SYSTEM_NAMESPACE, "-o", "json"))
+    persistence = {"enabled": True, "storageClassName": CLASS, "whenDeleted": "Delete"}
+    own = {
+        "watchNamespaces": [ELSEWHERE],
+        "replicas": 1,
+        "crds": {"enabled": False},
+        "store": {"persistence": persistence, "sizeLimit": SIZE},
+    }
+    options = [part for name, value in own.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
+    release = (RELEASE, "-n", ITS_OPERATOR)
+    with local_volume(cluster, elsewhere.installation.server_image):
+        install = ("install", *release, str(CHART), "--create-namespace", "--values", str(values), *options)
+        cluster.helm(*install, "--wait", "--timeout=5m")
+        try:
+            yield elsewhere
+        finally:
+            cluster.helm("uninstall", *release, "--wait", "--timeout=5m")
+            cluster.kubectl("delete", "namespace", ITS_OPERATOR)
+            elsewhere.kubectl("delete", "mdep", "--all")
+            elsewhere.apply(replicas=0)
+
+
+def may(cluster: Kubernetes, verb: str, resource: str, *where: str, release: str = SYSTEM_NAMESPACE) -> bool:
+    account = f"system:serviceaccount:{release}:{RELEASE}"
     try:
-        return cluster.kubectl("auth", "can-i", verb, resource, f"--as={ACCOUNT}", *where).strip() == "yes"
+        return cluster.kubectl("auth", "can-i", verb, resource, f"--as={account}", *where).strip() == "yes"
     except CommandFailedError as error:  # "no" is exit code 1
         assert error.output.strip().splitlines()[-1].startswith("no"), error
         return False
@@ -65,7 +97,6 @@ def test_only_resources_in_the_listed_namespaces_are_served(teams: tuple[Team, T
     assert "status" not in elsewhere.resource()
     for kind in ("deployments", "services", "networkpolicies", "poddisruptionbudgets"):
         assert elsewhere.cluster.list(kind, ELSEWHERE) == []
-    listed.kubectl("delete", "mdep", NAME)
 
 
 def test_its_rights_end_with_the_listed_namespaces(teams: tuple[Team, Team]) -> None:
@@ -92,6 +123,59 @@ def test_what_it_is_bound_to_says_so(teams: tuple[Team, Team]) -> None:
         words = [word for rule in rules(cluster, binding) for said in rule.values() for word in said]
         assert words
         assert not [word for word in words if "*" in word]
+
+
+def test_another_release_of_its_name_serves_what_is_elsewhere(teams: tuple[Team, Team], neighbor: Team) -> None:
+    """What belongs to no namespace is named after the release's, so neither takes it from the other."""
+    cluster = neighbor.cluster
+    for kind in ("clusterroles", "clusterrolebindings"):
+        names = cluster.kubectl("get", kind, "-l", f"app.kubernetes.io/instance={RELEASE}", "-o", "name").split()
+        stores = [name.partition("/")[2] for name in names if name.endswith("-store")]
+        assert sorted(stores) == sorted(f"{namespace}:{RELEASE}-store" for namespace in (SYSTEM_NAMESPACE, ITS_OPERATOR))
+    for release, own, others in ((SYSTEM_NAMESPACE, SECOND, ELSEWHERE), (ITS_OPERATOR, ELSEWHERE, SECOND)):
+        assert may(cluster, "create", "tokenreviews.authentication.k8s.io", "--all-namespaces", release=release)
+        assert may(cluster, "create", "deployments.apps", "-n", own, release=release)
+        assert not may(cluster, "create", "deployments.apps", "-n", others, release=release)
+    neighbor.until_ready_is("True", "Stopped")
+    assert teams[0].ready() == ("True", "Serving")
+
+
+def test_a_store_on_a_volume_outlives_every_pod_of_the_operator(neighbor: Team) -> None:
+    """Promise 4: also where MLflow is away, a model's pod starts with what the volume has kept."""
+    cluster, about = neighbor.cluster, f"mlserving.dev/modeldeployment={NAME}"
+    neighbor.patch({"replicas": 1})
+    until("a pod", lambda: neighbor.ready() == ("True", "Serving") or None)
+    version = neighbor.serving()
+    with neighbor.mlflow_hanging():
+        cluster.kubectl("delete", "pod", "--all", "-n", ITS_OPERATOR)
+        neighbor.kubectl("delete", "pod", "-l", about)
+        until("another pod", lambda: cluster.list("pod", neighbor.namespace, about), 60)
+        neighbor.kubectl("wait", "pod", "-l", about, "--for=condition=Ready", "--timeout=120s")
+        assert neighbor.predict()["model_version"] == version
+
+
+def test_a_namespace_that_goes_takes_nothing_with_it_and_is_served_when_it_is_back(teams: tuple[Team, Team]) -> None:
+    listed, _ = teams
+    cluster, second = listed.cluster, replace(listed, namespace=SECOND)
+    started = operator.restarts(cluster)
+    second.apply(replicas=1)
+    until("a pod there", lambda: second.ready() == ("True", "Serving") or None)
+    cluster.kubectl("delete", "namespace", SECOND)
+
+    listed.patch({"replicas": 0})
+    listed.until_ready_is("True", "Stopped")
+    rights = [each for each in manifests(cluster) if each["metadata"].get("namespace") == SECOND]
+    assert sorted(each["kind"] for each in rights) == ["Role", "RoleBinding"]
+    listed.installation.make_namespace(SECOND)
+    cluster.apply(yaml.safe_dump_all(rights))
+    second.apply(replicas=0)
+    second.until_ready_is("True", "Stopped")
+    assert operator.restarts(cluster) == started
+
+
+def manifests(cluster: Kubernetes) -> list[Object]:
+    """Everything that the release consists of."""
+    return list(yaml.safe_load_all(cluster.helm("get", "manifest", RELEASE, "-n", SYSTEM_NAMESPACE)))
 
 
 def bindings(cluster: Kubernetes, kind: str, *where: str) -> list[Object]:
