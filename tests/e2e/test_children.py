@@ -24,6 +24,16 @@ def good(team: Team) -> str:
     return version
 
 
+@pytest.fixture(scope="module", autouse=True)
+def defined(team: Team, good: str) -> Iterator[None]:
+    """From here on there are ServiceMonitors. The operator looks for that once a minute, while other tests run."""
+    if MONITORS in team.cluster.kubectl("get", "crd", "-o", "name"):
+        team.cluster.kubectl("delete", "crd", MONITORS)
+    team.cluster.apply(MONITORS_DEFINITION.read_text())
+    yield
+    team.cluster.kubectl("delete", "crd", MONITORS)
+
+
 def model(team: Team, version: str) -> Object:
     return {"name": team.model, "version": int(version)}
 
@@ -106,21 +116,6 @@ def test_a_child_of_somebody_else_is_not_touched_and_the_others_are_made(team: T
     team.kubectl("delete", "mdep", "guarded")
 
 
-def test_service_monitors_come_when_their_definition_does(team: Team, good: str) -> None:
-    if MONITORS in team.cluster.kubectl("get", "crd", "-o", "name"):
-        team.cluster.kubectl("delete", "crd", MONITORS)
-    team.cluster.apply(MONITORS_DEFINITION.read_text())
-    try:
-        until("the ServiceMonitor", lambda: uid(team, "servicemonitors"), 180)
-        team.patch({"monitoring": {"serviceMonitor": {"enabled": False}}})
-        until("the ServiceMonitor to go", lambda: not uid(team, "servicemonitors"), 60)
-        team.patch({"monitoring": None})
-        until("the ServiceMonitor to come", lambda: uid(team, "servicemonitors"), 60)
-    finally:
-        team.cluster.kubectl("delete", "crd", MONITORS)
-    team.until_serving(good)
-
-
 def test_autoscaling_goes_on_changes_and_goes_off_under_load_and_the_number_never_falls(team: Team, good: str) -> None:
     team.patch({"autoscaling": None})
     until("the autoscaler to go", lambda: not uid(team, "hpa"), 60)
@@ -189,3 +184,12 @@ def test_an_autoscaler_of_somebody_else_works_and_is_not_fought(team: Team, good
     assert replicas(team) >= 2
     team.kubectl("delete", "hpa", "theirs")
     until("the spec's number", lambda: replicas(team) == 1, 120)
+
+
+def test_service_monitors_came_with_their_definition_and_come_and_go_with_the_spec(team: Team, good: str) -> None:
+    until("the ServiceMonitor", lambda: uid(team, "servicemonitors"), 180)
+    team.patch({"monitoring": {"serviceMonitor": {"enabled": False}}})
+    until("the ServiceMonitor to go", lambda: not uid(team, "servicemonitors"), 60)
+    team.patch({"monitoring": None})
+    until("the ServiceMonitor to come", lambda: uid(team, "servicemonitors"), 60)
+    team.until_serving(good)
