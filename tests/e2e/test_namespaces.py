@@ -35,7 +35,7 @@ NOWHERE = [("get", "secrets"), ("get", "configmaps"), ("delete", "deployments.ap
 def teams(team: Team) -> Iterator[tuple[Team, Team]]:
     """One whose namespace is listed, and one whose namespace is not."""
     cluster = team.cluster
-    for namespace in (SECOND, ELSEWHERE):
+    for namespace in (SECOND, ELSEWHERE, ITS_OPERATOR):
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found")
         team.installation.make_namespace(namespace)
     release = (RELEASE, "-n", SYSTEM_NAMESPACE)
@@ -67,15 +67,14 @@ def neighbor(teams: tuple[Team, Team], tmp_path_factory: pytest.TempPathFactory)
     options = [part for name, value in own.items() for part in ("--set-json", f"{name}={json.dumps(value)}")]
     release = (RELEASE, "-n", ITS_OPERATOR)
     with local_volume(cluster, elsewhere.installation.server_image):
-        install = ("install", *release, str(CHART), "--create-namespace", "--values", str(values), *options)
-        cluster.helm(*install, "--wait", "--timeout=5m")
+        cluster.helm("install", *release, str(CHART), "--values", str(values), *options, "--wait", "--timeout=5m")
         try:
             yield elsewhere
         finally:
             cluster.helm("uninstall", *release, "--wait", "--timeout=5m")
-            cluster.kubectl("delete", "namespace", ITS_OPERATOR)
-            elsewhere.kubectl("delete", "mdep", "--all")
-            elsewhere.apply(replicas=0)
+            cluster.kubectl("delete", "namespace", ITS_OPERATOR, "--wait=false")
+            elsewhere.kubectl("delete", "mdep", NAME)
+            elsewhere.apply(replicas=0)  # of which the first release is to know nothing
 
 
 def may(cluster: Kubernetes, verb: str, resource: str, *where: str, release: str = SYSTEM_NAMESPACE) -> bool:
@@ -136,32 +135,29 @@ def test_another_release_of_its_name_serves_what_is_elsewhere(teams: tuple[Team,
         assert may(cluster, "create", "tokenreviews.authentication.k8s.io", "--all-namespaces", release=release)
         assert may(cluster, "create", "deployments.apps", "-n", own, release=release)
         assert not may(cluster, "create", "deployments.apps", "-n", others, release=release)
-    neighbor.until_ready_is("True", "Stopped")
-    assert teams[0].ready() == ("True", "Serving")
+    neighbor.patch({"replicas": 1})
+    until("a pod", lambda: neighbor.ready() == ("True", "Serving") or None)
 
 
 def test_a_store_on_a_volume_outlives_every_pod_of_the_operator(neighbor: Team) -> None:
     """Promise 4: also where MLflow is away, a model's pod starts with what the volume has kept."""
     cluster, about = neighbor.cluster, f"mlserving.dev/modeldeployment={NAME}"
-    neighbor.patch({"replicas": 1})
-    until("a pod", lambda: neighbor.ready() == ("True", "Serving") or None)
-    version = neighbor.serving()
+    (before,) = cluster.list("pod", neighbor.namespace, about)
     with neighbor.mlflow_hanging():
         cluster.kubectl("delete", "pod", "--all", "-n", ITS_OPERATOR)
-        neighbor.kubectl("delete", "pod", "-l", about)
+        neighbor.kubectl("delete", "pod", before["metadata"]["name"], "--grace-period=1")
         until("another pod", lambda: cluster.list("pod", neighbor.namespace, about), 60)
         neighbor.kubectl("wait", "pod", "-l", about, "--for=condition=Ready", "--timeout=120s")
-        assert neighbor.predict()["model_version"] == version
+        assert neighbor.predict()["model_version"] == neighbor.serving()
 
 
 def test_a_namespace_that_goes_takes_nothing_with_it_and_is_served_when_it_is_back(teams: tuple[Team, Team]) -> None:
     listed, _ = teams
     cluster, second = listed.cluster, replace(listed, namespace=SECOND)
     started = operator.restarts(cluster)
-    second.apply(replicas=1)
-    until("a pod there", lambda: second.ready() == ("True", "Serving") or None)
+    second.apply(replicas=0)
+    second.until_ready_is("True", "Stopped")
     cluster.kubectl("delete", "namespace", SECOND)
-
     listed.patch({"replicas": 0})
     listed.until_ready_is("True", "Stopped")
     rights = [each for each in manifests(cluster) if each["metadata"].get("namespace") == SECOND]
