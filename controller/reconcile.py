@@ -112,6 +112,8 @@ class Reconciler:
             live = await self._deployer.carry_out(resource, live, decision)
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
+            if decision.cause is Cause.SERVER_UPDATE:
+                self.turns.give_up(key)
             with contextlib.suppress(ApiError):  # whoever refused the template may refuse the note on it, too
                 live = await self._deployer.note_unmet(resource, live, decision)
         acted = blocked is None
@@ -141,8 +143,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self.followed.pop(key, None)
         self._deployer.forget(key)
-        self.turns.leave(key)
-        self.turns.call_next()
+        self.turns.give_up(key)
 
     async def _only_tell(self, resource: Resource) -> None:
         """A person wants nothing to be touched: look, and say so."""

@@ -34,6 +34,11 @@ class Turns:
         self._moving.discard(key)
         self._waiting.pop(key, None)
 
+    def give_up(self, key: Key) -> None:
+        """It does not go, or is gone: another one's turn."""
+        self.leave(key)
+        self.call_next()
+
     def call_next(self) -> None:
         """Call as many as there is room for. Who is called and does not go has no turn: the next look calls others."""
         for key in list(self._waiting)[: max(0, self._limit - len(self._moving))]:

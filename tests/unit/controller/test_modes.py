@@ -5,7 +5,10 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
+from controller.cluster import ApiError
 from controller.ports import Key
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings, resource
@@ -270,7 +273,22 @@ class TestServerUpdate:
         await world.reconciler.reconcile(called.pop())
         assert (image_of(world, one), called) == ("server:1", [two])
 
-    async def test_two_at_the_same_moment_are_not_both_the_last_one(self, world: World) -> None:
+    async def test_who_may_not_be_written_lets_the_next_one_go(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        (other,) = await with_others(world, "other")
+        world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
+        world.restart()
+
+        async def refused(*_: Any) -> Any:
+            raise ApiError(403, "Forbidden", "an admission policy")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.cluster, "patch", refused)
+            await world.reconciler.reconcile(KEY)
+        assert world.condition("Ready")[1] == "WriteRefused"
+        await world.reconciler.reconcile(other)
+        assert image_of(world, other) == "server:2"
+
+    async def test_two_at_the_same_moment_are_not_both_the_last_one(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         (other,) = await with_others(world, "other")
         world.pods, world.server_update = pod_settings(image="server:2"), ServerUpdate(policy="Rolling", max_concurrent=1)
         world.restart()
@@ -280,7 +298,7 @@ class TestServerUpdate:
             await asyncio.sleep(0.01)
             return await patch(*arguments)
 
-        world.cluster.patch = slow  # type: ignore[assignment, method-assign]
+        monkeypatch.setattr(world.cluster, "patch", slow)
         await asyncio.gather(world.reconciler.reconcile(KEY), world.reconciler.reconcile(other))
         assert sorted(image_of(world, key) for key in (KEY, other)) == ["server:1", "server:2"]
 
