@@ -22,6 +22,8 @@ _START_REASONS = {"StartError", "ContainerCannotRun"}  # of an end whose process
 _EXIT_NOT_STARTED = 128  # likewise, where the container runtime gives no reason
 _LOST = "ContainerStatusUnknown"  # of an end that nobody saw: the node gave the pod up
 _EXIT_KILLED = {137, 143}  # SIGKILL, SIGTERM: from outside, by a failed probe or by the node
+_PULL_REMEDY = "correct spec.server.image or spec.pod.imagePullSecrets; where neither is set, ask the operator's administrator"
+_PLACE_REMEDY = "free or add nodes, or change spec.resources or what spec.pod asks of a node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +127,15 @@ def _pod_faults(pod: Object) -> Iterator[Fault]:
         message = bounded(str(waiting.get("message", "")), 300)
         if waiting.get("reason") in _IMAGE_REASONS:
             image = container.get("image", "the server image")
-            yield Fault(reason="ImagePullFailed", message=f"{image} cannot be pulled: {message}", by_model=False)
+            pulled = f"{image} cannot be pulled: {message.rstrip('.')}; {_PULL_REMEDY}"
+            yield Fault(reason="ImagePullFailed", message=pulled, by_model=False)
         elif waiting.get("reason") in _CONFIG_REASONS:
             yield Fault(reason="PodNotStarted", message=f"the pod cannot be started: {message}", by_model=False)
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             message = bounded(str(condition.get("message", "")), 300)
-            yield Fault(reason="Unschedulable", message=f"no node takes the pod: {message}", by_model=False)
+            placed = f"no node takes the pod: {message.rstrip('.')}; {_PLACE_REMEDY}"
+            yield Fault(reason="Unschedulable", message=placed, by_model=False)
 
 
 def _memory_limit(pod: Object, container: str) -> str:

@@ -3,6 +3,8 @@
 from tests.unit.controller.factories import resource
 from tests.unit.controller.world import KEY, World, broken, deployed, settled, told
 
+PULL_REMEDY = "correct spec.server.image or spec.pod.imagePullSecrets; where neither is set, ask the operator's administrator"
+
 
 class TestInWords:
     """What `kubectl describe` shows."""
@@ -15,7 +17,8 @@ class TestInWords:
         world.cluster.roll(ready=False, deadline_exceeded=True)
         await settled(world)
         assert told(world) == (
-            "fraud version 2 was taken back, fraud version 1 goes on serving: server:typo cannot be pulled: not found."
+            "fraud version 2 was taken back, fraud version 1 goes on serving: server:typo cannot be pulled: not found;"
+            f" {PULL_REMEDY}."
             " That is not held against the version: it is tried again at 03:05:05 UTC. To try the same once more:"
             ' kubectl annotate --overwrite -n team mdep/fraud mlserving.dev/retry="$(date +%s)"'
         )
@@ -45,7 +48,7 @@ class TestInWords:
         assert world.condition("Available") == ("False", "NoPodReady")
         assert told(world).startswith(
             "fraud version 2 was taken back, fraud version 1 is put back and has no ready pod yet"
-            " (server:1 cannot be pulled: gone): row 1"
+            f" (server:1 cannot be pulled: gone; {PULL_REMEDY}): row 1"
         )
 
     async def test_a_replica_set_that_cannot_be_created(self, world: World) -> None:

@@ -106,6 +106,14 @@ def test_each_trouble_has_a_reason(status: dict[str, Any], reason: str, by_model
     assert telling("Pod", pod(**status)) is not None, "the watch makes somebody look at it"
 
 
+def test_a_pod_without_a_node_says_what_to_change() -> None:
+    said = "0/1 nodes are available: 1 Insufficient cpu."
+    found = fault([pod(conditions=[{"type": "PodScheduled", "status": "False", "message": said}])], LIVE)
+    assert found is not None
+    remedy = "free or add nodes, or change spec.resources or what spec.pod asks of a node"
+    assert found.message == f"no node takes the pod: 0/1 nodes are available: 1 Insufficient cpu; {remedy}"
+
+
 @pytest.mark.parametrize(
     "healthy",
     [pod(ready=True, **ended(65)), pod(number=1, **ended(65)), pod(deleted=True, **ended(65)), pod(**ended(0)), pod()],
