@@ -129,6 +129,8 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
     if live is None or pods is None:
         return _nothing_there(outcome)
     if pods.wanted == 0 and pods.total == 0:
+        if _starts_again(outcome):
+            return _Verdict(False, "RollingOut", f"the Deployment goes from 0 pods to {outcome.spec.replicas}", "Reconciling")
         wanted = outcome.spec.autoscaling is None  # an autoscaler never chooses 0, and lets a Deployment with 0 alone
         return _Verdict(wanted, *_at_zero(outcome), "" if wanted else "Stalled")
     pause, failed = outcome.decision.pause, outcome.decision.failed
@@ -148,6 +150,11 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
     if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
         return _Verdict(False, error.reason, f"{error.message.rstrip('.')}. {live.model.label} goes on serving", _also(error))
     return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{_missing(outcome, pods)}")
+
+
+def _starts_again(outcome: Outcome) -> bool:
+    """Whether the Deployment is at 0 only until it hears of the number in the spec."""
+    return bool(outcome.spec.replicas) and outcome.decision.pause is not Pause.DISABLED
 
 
 def _at_zero(outcome: Outcome) -> tuple[str, str]:
@@ -323,9 +330,9 @@ def _available(outcome: Outcome) -> tuple[bool, str, str]:
         return False, "NotDeployed", "there are no pods yet"
     if pods.available:
         return True, "PodsReady", f"{_count(pods.available)} answer{'s' if pods.available == 1 else ''}"
-    if pods.wanted == 0:
+    if pods.wanted == 0 and not _starts_again(outcome):
         return False, *_at_zero(outcome)
-    return False, "NoPodReady", f"none of {pods.wanted} pods is ready"
+    return False, "NoPodReady", f"none of {pods.wanted or outcome.spec.replicas} pods is ready"
 
 
 def _resolved(outcome: Outcome) -> tuple[bool | None, str, str]:

@@ -387,6 +387,16 @@ class TestReplicas:
         assert world.condition("Ready") == ("True", "Stopped")
         assert world.condition("Available") == ("False", "Stopped")
 
+    async def test_from_zero_it_is_not_ready_before_its_pods_are(self, world: World) -> None:
+        await deployed(world, replicas=0)
+        world.cluster.edit("ModelDeployment", "fraud", replicas=2)
+        await world.reconciler.reconcile(KEY)  # `kubectl wait --for=condition=Ready` looks now
+        assert world.condition("Ready") == ("False", "RollingOut")
+        assert world.condition("Reconciling") == ("True", "RollingOut")
+        assert world.condition("Available") == ("False", "NoPodReady")
+        await world.settle()
+        assert world.condition("Ready") == ("True", "Serving")
+
     async def test_zero_that_the_spec_does_not_say_is_told(self, world: World) -> None:
         await deployed(world, autoscaling={"minReplicas": 2, "maxReplicas": 5})
         await world.cluster.scale("Deployment", "team", "fraud", 0)
