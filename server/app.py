@@ -29,10 +29,11 @@ OFF_LOOP_BYTES = 64 * 1024
 OFF_LOOP_ROWS = 512
 """What is larger is decoded, or encoded, in a thread: in the meantime others, and probes, are answered."""
 
-LATE_SECONDS = 0.025
+LATE_SECONDS = 0.05
 LATENESS_OF_LATEST = 0.02
-"""A request waits for those before it, also where each is quick. Where the latest fifty or so waited for longer than this
-before anybody looked at them, more come than can be answered, and all that helps is to answer fewer."""
+CROWD = 128
+"""A request waits for those before it, also where each is quick. Where there is a crowd, and the latest fifty or so waited
+for longer than this before anybody looked at them, more come than can be answered: all that helps is to answer fewer."""
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class Application:
         now = time.perf_counter()
         late = now - scope.get("arrived", now)
         self._lateness += (late - self._lateness) * LATENESS_OF_LATEST
-        if self._lateness > LATE_SECONDS and late > LATE_SECONDS:
+        if self._lateness > LATE_SECONDS and late > LATE_SECONDS and scope["crowd"] > CROWD:
             raise errors.Overloaded("This pod gets more requests than it can answer. Try again in a second.")
 
     def _learn(self, path: str, serving: Serving) -> Language:

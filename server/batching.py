@@ -22,7 +22,8 @@ PATIENCE = 1.5
 runs when it comes, it is answered within three times of what an idle server needs."""
 
 SHORT_SECONDS = 0.005
-"""Nobody is turned away for a wait that is no longer than this."""
+SHORT_LINE = 4
+"""Nobody is turned away for a wait that is no longer than this, or because of so few others."""
 
 Outcome: TypeAlias = Predicted | Exception
 
@@ -95,7 +96,7 @@ class Line:
             raise PredictionTooSlow("The model did not answer in time.") from e
 
     def _admit(self, rows: int) -> None:
-        if not self._waiting:
+        if len(self._waiting) < min(SHORT_LINE, self._max_waiting):
             return
         batches = 1 + (self._rows_waiting + rows) // self._max_size
         expected = self.cost.of(self._rows_waiting + rows) + (batches - 1) * self.cost.of(0)

@@ -43,6 +43,7 @@ class Protocol(HttpToolsProtocol):
         self.head_since = time.perf_counter()
         self._head_bytes = 0
         self.scope["arrived"] = self.head_since  # type: ignore[typeddict-unknown-key]
+        self.scope["crowd"] = len(self.tasks)  # type: ignore[typeddict-unknown-key]
 
     def expire(self) -> None:
         """The head has had its time."""

@@ -194,6 +194,8 @@ def test_a_draining_pod_answers_and_says_goodbye(serve: Served) -> None:
     pod.draining = True
     answer = client.post("/predict", json={"mean radius": 14})
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    for method, path in (("POST", "/invocations"), ("POST", "/v2/models/fraud/infer"), ("GET", "/v2"), ("GET", "/nothing")):
+        assert client.request(method, path, json={}).headers["connection"] == "close"
     assert (client.get("/health").status_code, client.get("/health").json()["status"]) == (503, "Draining")
     with Client(create_management(pod)) as management:
         assert (management.get("/readyz").status_code, management.get("/livez").status_code) == (503, 200)
@@ -228,7 +230,7 @@ async def test_where_requests_are_looked_at_late_the_late_ones_are_turned_away(s
     _, pod = serve("regressor")
     app, body = create_app(pod), json.dumps({"mean radius": 14}).encode()
 
-    async def ask(late: float) -> int:
+    async def ask(late: float, crowd: int = 1000) -> int:
         sent: list[Any] = []
 
         async def receive() -> Any:
@@ -238,12 +240,14 @@ async def test_where_requests_are_looked_at_late_the_late_ones_are_turned_away(s
             sent.append(message)
 
         arrived = time.perf_counter() - late
-        await app({"type": "http", "method": "POST", "path": "/predict", "headers": [], "arrived": arrived}, receive, send)
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "arrived": arrived, "crowd": crowd}
+        await app(scope, receive, send)
         return int(sent[0]["status"])
 
     assert [await ask(0.1) for _ in range(5)] == [200] * 5  # a pause of the process is no overload
     assert [await ask(0.1) for _ in range(100)][-1] == 503
     assert await ask(0) == 200
+    assert await ask(0.1, crowd=10) == 200  # a slow machine, and nobody else who would be helped
     assert [await ask(0) for _ in range(100)][-1] == 200
     assert await ask(0.1) == 200
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batching import Cost, Line
+from server.batching import SHORT_LINE, Cost, Line
 from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
@@ -121,12 +121,12 @@ async def test_more_than_can_be_answered_soon_is_turned_away_at_once(line: Lines
     echo.go.clear()
     running = asyncio.create_task(waiting.predict([[1]]))
     await asyncio.sleep(0)
-    second = asyncio.create_task(waiting.predict([[2]]))
+    few = [asyncio.create_task(waiting.predict([[value]])) for value in range(SHORT_LINE)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await waiting.predict([[3]])
+        await waiting.predict([[9]])
     echo.go.set()
-    assert [(await one).predictions for one in (running, second)] == [[1], [2]]
+    assert [(await one).predictions for one in (running, *few)] == [[1], *([value] for value in range(SHORT_LINE))]
 
 
 async def test_a_call_that_costs_the_same_for_many_rows_is_shared_by_many(line: Lines) -> None:
