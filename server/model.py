@@ -30,10 +30,13 @@ MAX_TRIED = 1_000_000
 PREDICTS_THE_MOST_PROBABLE = frozenset(
     f"sklearn.{module}.{name}"
     for module, name in (
+        ("calibration", "CalibratedClassifierCV"),
         ("ensemble._bagging", "BaggingClassifier"),
         ("ensemble._forest", "ExtraTreesClassifier"),
         ("ensemble._forest", "RandomForestClassifier"),
         ("ensemble._hist_gradient_boosting.gradient_boosting", "HistGradientBoostingClassifier"),
+        ("ensemble._voting", "VotingClassifier"),
+        ("neighbors._classification", "KNeighborsClassifier"),
         ("tree._classes", "DecisionTreeClassifier"),
     )
 )
@@ -118,7 +121,6 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
             vars(part)["n_jobs"] = 1  # processes and threads for one row cost ten times what they save
     classes = getattr(estimator, "classes_", None)
     known = labels(classes) if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
-    last = type(_taken_apart(estimator)[1])
     inputs = _inputs(artifact.inputs, estimator)
     model = Model(
         estimator=estimator,
@@ -127,7 +129,7 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
         names=_names(inputs, estimator),
         classes=known,
         has_probabilities=known is not None and hasattr(estimator, "predict_proba"),
-        by_probability=f"{last.__module__}.{last.__name__}" in PREDICTS_THE_MOST_PROBABLE,
+        by_probability=_decides_by_probability(_taken_apart(estimator)[1]),
     )
     if artifact.predict_function == "predict_proba" and not model.has_probabilities:
         raise FlavorUnsupported(
@@ -304,6 +306,13 @@ def _taken_apart(estimator: Any) -> tuple[tuple[Any, ...], Any]:
             steps += [step for _, step in estimator.steps[:-1] if step is not None and step != "passthrough"]
             estimator = estimator.steps[-1][1]
     return tuple(steps), estimator
+
+
+def _decides_by_probability(last: Any) -> bool:
+    kind = type(last)
+    if kind.__name__ == "KNeighborsClassifier" and last.weights != "uniform":  # adds up distances, in another order
+        return False
+    return f"{kind.__module__}.{kind.__name__}" in PREDICTS_THE_MOST_PROBABLE
 
 
 def _label(value: object) -> Label:

@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    BaggingClassifier,
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from server import artifact, engine, loading, model, trust
 from server.errors import DigestMismatch, ExampleFailed, ExampleMismatch, FlavorUnsupported, LoadFailed
@@ -22,6 +32,7 @@ from server.metrics import Metrics
 from server.model import labels
 from server.replay import replay
 from server.settings import Trust
+from server.signature import Vector
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model
 
@@ -86,16 +97,42 @@ def test_a_row_by_itself_is_answered_as_in_a_table(model: Model) -> None:
     assert alone == [[row] for row in together.probabilities or ()]
 
 
-def test_a_forest_is_asked_once_and_says_what_predict_says(model: Model) -> None:
-    about = artifact.read(model("forest"))
-    loaded = load(about)
-    features, _ = factories.cancer()
-    assert loaded.by_probability
-    assert loaded.predict(features.to_numpy().tolist()).predictions == loaded.estimator.predict(features).tolist()
+class Asked:
+    """An estimator that must not be asked for labels."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.predict_proba = estimator.predict_proba
 
 
-def test_what_may_disagree_with_its_probabilities_is_asked_twice(model: Model) -> None:
-    assert not load(artifact.read(model("mixed"))).by_probability
+TIES = np.random.default_rng(0).integers(0, 3, size=(60, 2)).astype(float)
+OF_TIES = np.array(["a", "b", "c"])[np.random.default_rng(1).integers(0, 3, 60)]
+ONCE: dict[str, Any] = {
+    "forest": RandomForestClassifier(4, max_depth=2, random_state=0),
+    "trees": ExtraTreesClassifier(4, max_depth=2, random_state=0),
+    "tree": DecisionTreeClassifier(max_depth=1),
+    "bagging": BaggingClassifier(n_estimators=2, random_state=0),
+    "boosting": HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2),
+    "neighbors": KNeighborsClassifier(4),
+    "calibrated": CalibratedClassifierCV(DecisionTreeClassifier(max_depth=1), cv=2),
+    "voting": VotingClassifier([("a", KNeighborsClassifier(2)), ("b", DecisionTreeClassifier(max_depth=1))], voting="soft"),
+}
+
+
+@pytest.mark.parametrize("classifier", ONCE.values(), ids=ONCE)
+def test_what_predicts_the_most_probable_is_asked_once_and_says_what_predict_says(
+    classifier: Any, model: Model, tmp_path: Path
+) -> None:
+    """Also where classes are equally probable, which on this grid they often are."""
+    about = replaced(model, tmp_path, classifier.fit(TIES, OF_TIES))
+    loaded = load(replace(about, inputs=Vector(width=2)))
+    expected = classifier.predict(TIES).tolist()
+    assert replace(loaded, estimator=Asked(classifier)).predict(TIES).predictions == expected
+
+
+@pytest.mark.parametrize("classifier", [LogisticRegression(), KNeighborsClassifier(weights="distance")])
+def test_what_may_disagree_with_its_probabilities_is_asked_twice(classifier: Any, model: Model, tmp_path: Path) -> None:
+    about = replaced(model, tmp_path, make_pipeline(StandardScaler(), classifier).fit(TIES, OF_TIES))
+    assert not load(replace(about, inputs=Vector(width=2))).by_probability
 
 
 class Counted(StandardScaler):  # type: ignore[misc]  # scikit-learn has no types
