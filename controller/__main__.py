@@ -244,6 +244,8 @@ def _pod_settings(settings: Settings) -> PodSettings:
         default_resources=settings.default_resources,
         default_gates=settings.default_gates,
         default_trust=settings.default_trust,
+        default_server=settings.default_server,
+        compile_memory=settings.compile_memory,
     )
 
 

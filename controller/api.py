@@ -246,6 +246,10 @@ class ServingModel(_Status):
         description="What each pod proved before it became ready: Answered (the recorded example, with the recorded"
         " answer), Executed (the example, no answer recorded), Loaded (no example recorded)."
     )
+    engine: str | None = Field(
+        default=None, description="What computes the answers: Compiled, or Native, which is scikit-learn itself."
+    )
+    engine_reason: str | None = Field(default=None, description="Why it is that engine.")
     rollout: int = Field(default=0, description="Number of its rollout, once that was complete.")
     since: datetime = Field(description="Since when it has been serving alone.")
 

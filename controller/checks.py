@@ -209,7 +209,7 @@ def _signature(subject: Subject, artifact: Artifact) -> Finding:
 def _form(_: Subject, artifact: Artifact) -> Finding:
     if artifact.signature.recorded:
         return None
-    return "it has no signature: a request is an array of values, and nobody checks their names or types. Log it with one"
+    return "it has no signature: a request is an array of values, whose types nobody checks. Log it with one"
 
 
 def _example(subject: Subject, artifact: Artifact) -> Finding:

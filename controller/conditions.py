@@ -1,6 +1,6 @@
 """The six conditions, and the sentences that `kubectl describe` shows for them. Pure: `now` is part of the outcome."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -8,6 +8,7 @@ from controller import api, commands
 from controller.api import Condition, ModelDeploymentSpec, ModelDeploymentStatus, ServingModel, TargetModel
 from controller.checks import Refusal
 from controller.decision import Decision, Pause
+from controller.engines import Engine
 from controller.errors import ReconcileError, Stalling
 from controller.pod_faults import Fault
 from controller.resources.deployment import DEFAULT_REPLICAS
@@ -58,6 +59,8 @@ class Outcome:
     """The rollouts that the ReplicaSets remember."""
     workload: Workload | None = None
     answering: tuple[Rollout, ...] = ()
+    engines: dict[int, Engine] = field(default_factory=dict)
+    """What computes the answers of each rollout's pods, as far as they told."""
     fault: Fault | None = None
 
 
@@ -149,7 +152,8 @@ def _verdict(outcome: Outcome, serving: ServingModel | None) -> _Verdict:
         return _Verdict(True, pause, _paused(outcome, pause))
     if (error := outcome.unresolved) is not None and not _as_asked(outcome, live):
         return _Verdict(False, error.reason, f"{error.message.rstrip('.')}. {live.model.label} goes on serving", _also(error))
-    return _Verdict(True, "Serving", f"{live.model.label} answers from {_count(pods.available)}{_missing(outcome, pods)}")
+    told = f"{live.model.label} answers from {_count(pods.available)}{_missing(outcome, pods)}"
+    return _Verdict(True, "Serving", f"{told}{_native(serving)}")
 
 
 def _starts_again(outcome: Outcome) -> bool:
@@ -172,6 +176,13 @@ def _missing(outcome: Outcome, pods: Workload) -> str:
         return ""
     why = pods.failure or (outcome.fault.message if outcome.fault is not None else "")
     return f" ({pods.available} of {pods.wanted} ready{f': {why}' if why else ''})"
+
+
+def _native(serving: ServingModel | None) -> str:
+    """That scikit-learn itself computes the answers, and why; no reason is given where somebody wants it so."""
+    if serving is None or serving.engine != "Native" or not serving.engine_reason:
+        return ""
+    return f"; scikit-learn itself computes the answers: {serving.engine_reason.rstrip('.')}"
 
 
 def _as_asked(outcome: Outcome, live: Rollout) -> bool:

@@ -38,6 +38,7 @@ COLUMNS = [
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     {"name": "Target", "type": "string", "priority": 1, "jsonPath": ".status.target.version"},
     {"name": "Digest", "type": "string", "priority": 1, "jsonPath": ".status.serving.digest"},
+    {"name": "Engine", "type": "string", "priority": 1, "jsonPath": ".status.serving.engine"},
     {"name": "Verified", "type": "string", "priority": 1, "jsonPath": ".status.serving.verified"},
     {"name": "URL", "type": "string", "priority": 1, "jsonPath": ".status.url"},
 ]

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from controller.api import NAME_LABEL
+from controller.engines import engine
 from controller.ports import Key, Object
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -130,8 +131,9 @@ def telling(kind: str, body: Object | None) -> object:
     if body is None:
         return None
     metadata = body["metadata"]
-    if kind == "Pod":  # a pod that comes up shows on its Deployment; only trouble has to be looked for here
-        return tuple(_trouble(body)) or None
+    if kind == "Pod":  # a pod that comes up shows on its Deployment; looked for here is trouble, and what only a pod can tell
+        told_by_pod = trouble(body), engine(body)
+        return told_by_pod if any(told_by_pod) else None
     told = {key: metadata.get(key) for key in ("uid", "labels", "annotations", "ownerReferences", "deletionTimestamp")}
     if kind == "ModelDeployment":  # its status is ours
         return told, metadata.get("generation")
@@ -140,8 +142,12 @@ def telling(kind: str, body: Object | None) -> object:
     return told, {key: value for key, value in body.items() if key not in ("metadata", "status", "kind", "apiVersion")}
 
 
-def _trouble(pod: Object) -> Iterator[object]:
+def trouble(pod: Object) -> tuple[object, ...]:
     """At least whatever `controller.pod_faults.fault` finds in a pod: one without trouble is not read."""
+    return tuple(_troubles(pod))
+
+
+def _troubles(pod: Object) -> Iterator[object]:
     status = pod.get("status") or {}
     if status.get("phase") == "Failed":
         yield "Failed", status.get("reason")

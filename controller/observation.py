@@ -1,10 +1,11 @@
 """What is live: the Deployment, its ReplicaSets and its pods, read fresh for every decision."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from controller.conditions import is_of
-from controller.index import telling
+from controller.engines import Engine, engines
+from controller.index import trouble
 from controller.pod_faults import Fault, fault, unstarted
 from controller.ports import Cluster, Object, Seen
 from controller.resource import Resource
@@ -26,6 +27,8 @@ class Live:
     """A Deployment of that name that is somebody else's."""
     lifted: frozenset[int] = frozenset()
     """Numbers of the rollouts whose mark does not count any more, as the gate that they failed was raised or waived."""
+    engines: dict[int, Engine] = field(default_factory=dict)
+    """What computes the answers of each rollout's pods, as far as they told."""
 
     @property
     def rollout(self) -> Rollout | None:
@@ -62,7 +65,7 @@ class Live:
 async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
     """What is there of a ModelDeployment's rollouts: fresh reads, never from a cache.
 
-    What was seen only says whether the pods are worth a read.
+    What was seen says whether the pods are worth a read, and what computes their answers, which nothing is decided by.
     """
     deployment = await cluster.get("Deployment", owner.namespace, owner.name)
     if deployment is not None and not owned(deployment, owner.uid):
@@ -72,11 +75,12 @@ async def observe(cluster: Cluster, seen: Seen, owner: Owner) -> Live:
         return Live(replica_sets=tuple(replica_sets))
     replica_sets = [each for each in replica_sets if owned(each, deployment["metadata"]["uid"])]
     current, pods = rollouts.read_rollout(deployment), workload(deployment)
-    trouble = None
+    why = None
     if current is not None and not pods.complete and (pods.deadline_exceeded or _may_be_in_trouble(seen, owner)):
         listed = await cluster.list("Pod", owner.namespace, _label_selector(owner))
-        trouble = fault(listed, current) or (unstarted(listed, current) if pods.deadline_exceeded else None)
-    return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=trouble)
+        why = fault(listed, current) or (unstarted(listed, current) if pods.deadline_exceeded else None)
+    told = engines(seen.of_owner("Pod", (owner.namespace, owner.name)))
+    return Live(deployment=deployment, replica_sets=tuple(replica_sets), trouble=why, engines=told)
 
 
 def progress(resource: Resource, live: Live, now: datetime) -> Progress:
@@ -104,7 +108,7 @@ def progress(resource: Resource, live: Live, now: datetime) -> Progress:
 def _may_be_in_trouble(seen: Seen, owner: Owner) -> bool:
     """Whether a pod was seen in trouble. The watch tells when one gets into it, so the others need not be read."""
     pods = seen.of_owner("Pod", (owner.namespace, owner.name))
-    return not seen.complete("Pod", owner.namespace) or any(telling("Pod", pod) is not None for pod in pods)
+    return not seen.complete("Pod", owner.namespace) or any(trouble(pod) for pod in pods)
 
 
 def _label_selector(owner: Owner) -> str:

@@ -9,6 +9,9 @@ from controller.schema import Size, Spec, VersionNumber, rule, rules
 
 AUTO_RUNTIME = "Auto"
 
+EngineChoice = Literal["Auto", "Compiled", "Native"]
+Switch = Literal["Enabled", "Disabled"]
+
 TypeName = Annotated[
     str,
     Field(
@@ -199,6 +202,13 @@ class Batching(Spec):
     )
 
 
+class ServerDefaults(Spec):
+    """What holds where `spec.server` does not say."""
+
+    engine: EngineChoice = "Auto"
+    ui: Switch = "Enabled"
+
+
 class Server(Spec):
     """The server in the pods. A change of any of these is a rollout."""
 
@@ -233,6 +243,13 @@ class Server(Spec):
         description="What follows when a number lies outside the range that training has seen. Flag: it is answered, counted and"
         " named in the header X-Out-Of-Range. Reject: it is answered 400.",
     )
+    engine: EngineChoice | None = Field(
+        default=None,
+        description="What computes the answers. Auto: the model is compiled before its server starts, and the compiled engine"
+        " answers where it was proved to answer as scikit-learn does; otherwise scikit-learn itself does, and"
+        " status.serving.engineReason says why. Compiled: a version that cannot be compiled is refused. Native: always"
+        " scikit-learn itself. Default: the operator's settings, Auto.",
+    )
     model_name: str | None = Field(
         default=None,
         min_length=1,
@@ -247,6 +264,11 @@ class Server(Spec):
         ),
     )
     auth: Auth | None = Field(default=None, description="Who may send requests. Default: everybody who can reach the pods.")
+    ui: Switch | None = Field(
+        default=None,
+        description="The page for people at /: what model this is, and a form to try it. Disabled: there is none."
+        " Default: the operator's settings, Enabled.",
+    )
     batching: Batching | None = Field(
         default=None, description="How requests share the calls of an estimator that is not compiled."
     )

@@ -302,6 +302,7 @@ def _outcome(
         remembered=live.remembered,
         workload=workload(live.deployment) if live.deployment else None,
         answering=answering(live.replica_sets),
+        engines=live.engines,
         fault=live.trouble,
     )
 

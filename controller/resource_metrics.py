@@ -28,7 +28,7 @@ _LONGEST = 300  # characters of a label's value
 _SHORT_DIGEST = len("sha256:") + 12
 
 _ABOUT = ("namespace", "modeldeployment")
-_INFO = ("requested", "model", "version", "digest", "registry", "runtime", "image", "verified")
+_INFO = ("requested", "model", "version", "digest", "registry", "runtime", "image", "verified", "engine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ class Told:
         else:
             digest = serving.digest[:_SHORT_DIGEST]
             parts += [serving.name, serving.version, digest, serving.registry, serving.runtime, serving.image, serving.verified]
+            parts += [serving.engine or ""]
         return cls(
             generation=generation,
             observed_generation=status.observed_generation or 0,

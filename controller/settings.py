@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasGenerator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from controller.policy import Gates, Trust
+from controller.policy import Gates, ServerDefaults, Trust
 from controller.quantity import bytes_of
 
 ENVIRONMENT_VARIABLE = "MLSERVING_OPERATOR_SETTINGS"
@@ -208,6 +208,10 @@ class Settings(_Settings):
     """Gates of a resource whose spec does not set them."""
     default_trust: Trust = Trust()
     """What a resource whose spec does not say trusts; the list of types is added to the spec's."""
+    default_server: ServerDefaults = ServerDefaults()
+    """What holds where `spec.server` does not say."""
+    compile_memory: str = "1Gi"
+    """Memory that the step which fetches and compiles a model may take, where its server may not take more."""
     default_resources: dict[str, Any] = {
         "requests": {"cpu": "250m", "memory": "256Mi"},
         "limits": {"cpu": "2", "memory": "1Gi"},
@@ -251,7 +255,7 @@ class Settings(_Settings):
     concurrency: int = Field(default=8, ge=1)
     """Reconciles at the same time."""
 
-    @field_validator("store_size_limit")
+    @field_validator("store_size_limit", "compile_memory")
     @classmethod
     def _is_a_size(cls, value: str) -> str:
         bytes_of(value)

@@ -5,6 +5,7 @@ something has been so. The sentences of the conditions are in `controller.condit
 """
 
 from datetime import datetime
+from typing import Any
 
 from controller import api
 from controller.api import HistoryEntry, Hold, ModelDeploymentStatus, QuarantinedVersion, ServingModel
@@ -89,7 +90,7 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         answers = outcome.answering[-1]
     else:
         return None
-    model = answers.model
+    model, engine = answers.model, outcome.engines.get(answers.number)
     alias = outcome.spec.model.alias if outcome.word == answers.word else None
     new = ServingModel(
         name=model.name,
@@ -102,13 +103,18 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         image=answers.image,
         runtime=answers.runtime,
         verified=model.verified,
+        engine=engine.name if engine else None,
+        engine_reason=(engine.reason or None) if engine else None,
         rollout=answers.number if pods.complete else 0,
         since=outcome.now,
     )
     same = before.serving is not None and is_of(before.serving, answers)
     if not same or before.serving is None:
         return new
-    return new.model_copy(update={"since": before.serving.since, "rollout": new.rollout or before.serving.rollout})
+    kept: dict[str, Any] = {"since": before.serving.since, "rollout": new.rollout or before.serving.rollout}
+    if engine is None and answers.number == before.serving.rollout:  # the pods that told it are not seen at the moment
+        kept |= {"engine": before.serving.engine, "engine_reason": before.serving.engine_reason}
+    return new.model_copy(update=kept)
 
 
 def _still_answering(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | None:

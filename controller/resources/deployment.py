@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from controller.api import GROUP, HISTORY_LIMIT, VERSION_LABEL, ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
 from controller.pods import PodFields
-from controller.policy import Auth, Gates, Server, Trust
+from controller.policy import Auth, Gates, Server, ServerDefaults, Trust
 from controller.quantity import amount_of, bytes_of
 from controller.resources.identity import Owner, labels, metadata, selector
 from controller.resources.rollouts import (
@@ -47,6 +47,11 @@ DRAIN_SECONDS = 5
 REQUEST_TIMEOUT_SECONDS = 30
 MAX_BODY_BYTES = 2 * 1024 * 1024
 
+# What the step that fetches and compiles a model gets where its server gets less.
+_FETCH_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
+_FETCH_CPU = "1"
+_FETCH_MEMORY = "256Mi"  # where nothing is compiled
+
 _SECURITY_CONTEXT = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -76,6 +81,8 @@ class PodSettings:
     default_resources: Object
     default_gates: Gates
     default_trust: Trust
+    default_server: ServerDefaults
+    compile_memory: str
 
     def runtime_for(self, spec: ModelDeploymentSpec, model: PinnedModel) -> Runtime:
         """The server image for a model. Raises Stalling (RuntimeUnknown)."""
@@ -150,6 +157,8 @@ def pod_template(
     runtime = pods.runtime_for(spec, model)
     trust = spec.trust.with_defaults(pods.default_trust)
     timeout = spec.server.request_timeout_seconds or REQUEST_TIMEOUT_SECONDS
+    engine = spec.server.engine or pods.default_server.engine
+    resources = _resources(_said(spec.resources), pods.default_resources)
     told = {
         "resource": {"namespace": owner.namespace, "name": owner.name},
         "model": {"name": model.name, "version": model.version, "digest": model.digest},
@@ -162,7 +171,7 @@ def pod_template(
         "maxBodyBytes": bytes_of(spec.server.max_body_size) if spec.server.max_body_size else MAX_BODY_BYTES,
         "outOfRange": spec.server.out_of_range,
         "drainSeconds": DRAIN_SECONDS,
-        **_told_server(spec.server),
+        **_told_server(spec.server, pods.default_server),
         "trust": {
             "pickle": "Allow" if spec.gates.waiver(model.version, "Trust") else trust.pickle,
             "skopsTypes": trust.skops_types,
@@ -210,10 +219,7 @@ def pod_template(
                     **container,
                     "name": "fetch",
                     "args": ["fetch"],
-                    "resources": {
-                        "requests": {"cpu": "50m", "memory": "64Mi"},
-                        "limits": {"cpu": "1", "memory": "1Gi"},  # it compiles, which takes more than a download
-                    },
+                    "resources": _fetch_resources(resources, _FETCH_MEMORY if engine == "Native" else pods.compile_memory),
                     "volumeMounts": [{"name": "model", "mountPath": MODEL_DIR}, temporary, _STORE_TOKEN_MOUNT],
                 }
             ],
@@ -227,7 +233,7 @@ def pod_template(
                         {"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"},
                         {"name": "management", "containerPort": MANAGEMENT_PORT, "protocol": "TCP"},
                     ],
-                    "resources": _resources(_said(spec.resources), pods.default_resources),
+                    "resources": resources,
                     "startupProbe": _probe("/livez", periodSeconds=1, failureThreshold=60),
                     "readinessProbe": _probe("/readyz", periodSeconds=1, failureThreshold=3),
                     "livenessProbe": _probe("/livez", periodSeconds=10, failureThreshold=6),
@@ -249,10 +255,25 @@ def pod_template(
     }
 
 
-def _told_server(server: Server) -> Object:
+def _fetch_resources(server: Object, memory: str) -> Object:
+    """Of the step before the server. A pod reserves what the one or the other requests, whichever is more: so the step requests
+    what the server does. Its limits are its own, where the server's are not higher: a small server may need a large compiler."""
+    requests, limits = server.get("requests") or {}, server.get("limits") or {}
+    own = {"cpu": _FETCH_CPU, "memory": memory}
+    return {
+        "requests": {name: requests.get(name) or limits.get(name) or least for name, least in _FETCH_REQUESTS.items()},
+        "limits": {
+            name: max((most, *(each[name] for each in (limits, requests) if each.get(name))), key=amount_of)
+            for name, most in own.items()
+        },
+    }
+
+
+def _told_server(server: Server, defaults: ServerDefaults) -> Object:
     """What the server is told of how to serve, where that is not what it does anyway: an image of the user's own may be older,
     and refuses what it does not know."""
-    told: Object = {}
+    chosen = ServerDefaults(engine=server.engine or defaults.engine, ui=server.ui or defaults.ui)
+    told = chosen.model_dump(by_alias=True, exclude_defaults=True)
     if server.model_name is not None:
         told["modelName"] = server.model_name
     if batching := _said(server.batching):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from controller import api
-from controller.policy import Gates, Trust
+from controller.policy import Gates, ServerDefaults, Trust
 from controller.resources.deployment import STORE_AUDIENCE
 from controller.settings import Settings
 from tests.chart.rendering import CHART, NAME, NAMESPACE, REGISTRIES, Helm, Object, Rendered
@@ -36,6 +36,8 @@ def test_the_operator_understands_what_it_is_told(rendered: Rendered, container:
         assert getattr(settings, name) == Settings.model_fields[name].default
     assert settings.default_gates == Gates(environment="Strict", signature="Compatible")
     assert settings.default_trust == Trust(pickle="Allow")
+    assert settings.default_server == ServerDefaults()
+    assert settings.compile_memory == Settings.model_fields["compile_memory"].default
     assert settings.default_resources == Settings.model_fields["default_resources"].default
     assert settings.default_children == Settings.model_fields["default_children"].default
     assert settings.store_pods.items() <= rendered.one("StatefulSet")["spec"]["template"]["metadata"]["labels"].items()
@@ -55,6 +57,8 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
                 "resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}},
                 "gates": {"maxSize": "1Gi", "environment": "Warn", "signature": "Any", "tags": [TAG], "metrics": [METRIC]},
                 "trust": {"pickle": "Deny", "skopsTypes": ["own.Type"]},
+                "server": {"engine": "Native", "ui": "Disabled"},
+                "compileMemory": "512Mi",
             },
             serverImage={
                 "repository": "registry.example/server",
@@ -81,6 +85,8 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     assert [tag.model_dump() for tag in gates.tags] == [TAG]
     assert [metric.model_dump(exclude_none=True) for metric in gates.metrics] == [METRIC]
     assert (trust.pickle, trust.skops_types) == ("Deny", ["own.Type"])
+    assert settings.default_server == ServerDefaults(engine="Native", ui="Disabled")
+    assert settings.compile_memory == "512Mi"
     assert settings.max_model_bytes == 5_000_000_000
     assert settings.max_store_bytes == 90 * 1024**3
     assert settings.store_keep_unused_seconds == 900

@@ -126,6 +126,9 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"defaults": {"gates": {"waivers": []}}}, "'waivers'"),
         ({"defaults": {"gates": {"metrics": [{"name": "f1"}]}}}, "/defaults/gates/metrics/0"),
         ({"defaults": {"trust": {"pickle": "Never"}}}, "/defaults/trust/pickle"),
+        ({"defaults": {"server": {"engine": "Fast"}}}, "/defaults/server/engine"),
+        ({"defaults": {"server": {"image": "own:1"}}}, "'image'"),
+        ({"defaults": {"compileMemory": "1 GB"}}, "/defaults/compileMemory"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(helm: Helm, values: dict[str, Any], said: str) -> None:

@@ -90,6 +90,7 @@ def test_quantities_are_numbers_or_strings(api: Kubernetes) -> None:
         ({"model": LOOKS, "server": {"env": [{"name": "a-b"}]}}, "letters, digits and '_'"),
         ({"model": LOOKS, "server": {"image": "my image"}}, "no spaces"),
         ({"model": LOOKS, "server": {"requestTimeoutSeconds": 0}}, "greater than or equal to 1"),
+        ({"model": LOOKS, "server": {"engine": "Fast"}}, 'supported values: "Auto", "Compiled", "Native"'),
         ({"model": LOOKS, "server": {"modelName": "fraud/2"}}, "a name in paths has letters"),
         ({"model": LOOKS, "server": {"auth": {}}}, "spec.server.auth.tokenSecretRef: Required value"),
         ({"model": LOOKS, "server": {"auth": {"tokenSecretRef": {"name": "Tokens"}}}}, "should match"),

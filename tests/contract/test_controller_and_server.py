@@ -20,7 +20,7 @@ from controller.api import ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
 from controller.manifest import StoredFile
 from controller.pod_faults import EXIT_DISK_FULL, EXIT_MISCONFIGURED, EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
-from controller.policy import Batching, Gates, Trust
+from controller.policy import Batching, Gates, ServerDefaults, Trust
 from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
 from controller.resources.deployment import (
@@ -49,6 +49,8 @@ def template(judged: PodGates | None = None, **spec: Any) -> dict[str, Any]:
         default_resources={},
         default_gates=Gates(),
         default_trust=Trust(),
+        default_server=ServerDefaults(),
+        compile_memory="1Gi",
     )
     wanted = ModelDeploymentSpec.model_validate({"model": {"name": "fraud", "version": 3}, **spec})
     return pod_template(Owner(namespace="team", name="fraud", uid="u"), wanted, MODEL, 1, pods, judged)
@@ -116,6 +118,7 @@ def test_the_server_does_by_itself_what_a_spec_says_that_says_nothing() -> None:
     for name in ("request_timeout_seconds", "max_body_bytes", "out_of_range", "trust", "gates", "auth"):
         assert getattr(settings, name) == getattr(alone, name), name
     assert settings.served_name == "fraud"
+    assert (alone.engine, alone.ui) == (ServerDefaults().engine, ServerDefaults().ui)
 
 
 def test_what_is_not_said_of_batching_is_what_the_description_says() -> None:
@@ -127,7 +130,9 @@ def test_what_is_not_said_of_batching_is_what_the_description_says() -> None:
 def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
     pod = template(
         server={
+            "engine": "Native",
             "modelName": "Fraud_2.1",
+            "ui": "Disabled",
             "batching": {"maxSize": 8, "maxWaiting": 16},
             "auth": {"tokenSecretRef": {"name": "fraud-tokens"}},
             "maxBodySize": "4Mi",
@@ -140,7 +145,7 @@ def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
     settings = told(container)
     assert settings.max_body_bytes == 4 * 1024 * 1024
     assert settings.out_of_range == "Reject"
-    assert settings.served_name == "Fraud_2.1"
+    assert (settings.engine, settings.served_name, settings.ui) == ("Native", "Fraud_2.1", "Disabled")
     assert (settings.batching.max_size, settings.batching.max_waiting) == (8, 16)
     assert settings.auth is not None
     (tokens,) = settings.auth.token_files

@@ -129,7 +129,7 @@ def test_going_back_by_a_version_touches_nothing_that_runs(team: Team, tmp_path:
         team.patch({"canary": 10})
         status = json.dumps({"status": {"drift": {"score": 0.1}}})
         team.kubectl("patch", f"mdep/{NAME}", "--subresource=status", "--type=merge", "-p", status)
-        team.kubectl("annotate", f"deployment/{NAME}", "mlserving.dev/engine=Compiled")
+        team.kubectl("annotate", f"deployment/{NAME}", "mlserving.dev/drift=0.1")
         assert (team.status()["drift"], team.resource()["spec"]["canary"]) == ({"score": 0.1}, 10)
     finally:
         cluster.helm("rollback", RELEASE, str(revision), *RELEASED[1:], "--wait", "--timeout=5m")

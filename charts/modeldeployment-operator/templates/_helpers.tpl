@@ -62,6 +62,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   "runtimes" .Values.runtimes
   "defaultGates" (ternary .Values.defaults.gates (omit .Values.defaults.gates "maxSize") (not (empty .Values.defaults.gates.maxSize)))
   "defaultTrust" .Values.defaults.trust
+  "defaultServer" .Values.defaults.server
+  "compileMemory" (toString .Values.defaults.compileMemory)
   "defaultResources" .Values.defaults.resources
   "defaultRollout" .Values.defaults.rollout
   "defaultChildren" (pick .Values.defaults "disruptionBudget" "networkPolicy" "serviceMonitor")

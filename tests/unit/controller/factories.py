@@ -5,7 +5,7 @@ from typing import Any
 
 from controller.catalogue import Catalogue, Runtime
 from controller.decision import Observed
-from controller.policy import Gates, Trust
+from controller.policy import Gates, ServerDefaults, Trust
 from controller.resources.deployment import PodSettings
 from controller.rollout import PinnedModel, Rollout, Word
 from controller.settings import Settings
@@ -67,6 +67,8 @@ def pod_settings(image: str = "server:1", **changes: Any) -> PodSettings:
         "catalogue": catalogue(image),
         "default_gates": Gates(),
         "default_trust": Trust(),
+        "default_server": ServerDefaults(),
+        "compile_memory": "1Gi",
         "store_url": "http://store:8082",
         "default_resources": {"requests": {"cpu": "250m"}},
     }

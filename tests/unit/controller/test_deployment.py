@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from controller.api import ModelDeploymentSpec
+from controller.policy import ServerDefaults
 from controller.resources import deployment as deployments
 from controller.resources import rollouts
 from controller.resources.identity import Owner
@@ -123,9 +124,12 @@ def test_a_hash_that_an_earlier_version_wrote_is_found_again() -> None:
 
 def test_all_that_is_said_of_the_server_changes_the_hash() -> None:
     said: list[dict[str, Any]] = [
+        {"engine": "Native"},
+        {"engine": "Compiled"},
         {"modelName": "fraud-2"},
         {"auth": {"tokenSecretRef": {"name": "a"}}},
         {"auth": {"tokenSecretRef": {"name": "b"}}},
+        {"ui": "Disabled"},
         {"batching": {"maxSize": 1}},
         {"batching": {"maxWaiting": 1}},
     ]
@@ -140,11 +144,48 @@ def told(template: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_server_is_told_only_what_it_would_not_do_anyway() -> None:
     """An image of somebody's own may be older, and refuses a word that it does not know."""
-    new = {"modelName", "batching", "auth"}
+    new = {"engine", "modelName", "ui", "batching", "auth"}
     assert new.isdisjoint(told(template()))
-    assert new.isdisjoint(told(template(server={"batching": {}})))
-    said: dict[str, Any] = {"modelName": "Auto", "batching": {"maxSize": 8}}
+    assert new.isdisjoint(told(template(server={"engine": "Auto", "ui": "Enabled", "batching": {}})))
+    said: dict[str, Any] = {"engine": "Native", "modelName": "Auto", "ui": "Disabled", "batching": {"maxSize": 8}}
     assert {name: value for name, value in told(template(server=said)).items() if name in new} == said
+
+
+def test_what_the_platform_wants_holds_where_the_spec_does_not_say() -> None:
+    pods = pod_settings(default_server=ServerDefaults(engine="Native", ui="Disabled"))
+
+    def chosen(**server: str) -> tuple[str | None, str | None]:
+        found = told(deployments.pod_template(OWNER, spec(server=server), model(3), 7, pods))
+        return found.get("engine"), found.get("ui")
+
+    assert chosen() == ("Native", "Disabled")
+    assert chosen(engine="Auto") == (None, "Disabled")
+    assert chosen(engine="Compiled", ui="Enabled") == ("Compiled", None)
+
+
+@pytest.mark.parametrize(
+    ("resources", "requests", "limits"),
+    [
+        ({"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"cpu": 2, "memory": "1Gi"}}, ("250m", "256Mi"), (2, "1Gi")),
+        ({"requests": {"memory": "128Mi"}, "limits": {"cpu": "200m", "memory": "256Mi"}}, ("200m", "128Mi"), ("1", "1Gi")),
+        ({"requests": {"memory": "8Gi", "cpu": "4"}}, ("4", "8Gi"), ("4", "8Gi")),
+        ({"limits": {"memory": "4Gi", "cpu": "1500m"}}, ("1500m", "4Gi"), ("1500m", "4Gi")),
+        ({}, ("50m", "64Mi"), ("1", "1Gi")),
+    ],
+    ids=["the default", "a small server", "requests alone", "limits alone", "none"],
+)
+def test_compiling_has_room_and_reserves_no_more_than_the_server(
+    resources: dict[str, Any], requests: tuple[object, object], limits: tuple[object, object]
+) -> None:
+    pods = pod_settings(default_resources=resources)
+    (fetch,) = deployments.pod_template(OWNER, spec(), model(3), 7, pods)["spec"]["initContainers"]
+    assert tuple(fetch["resources"]["requests"].values()) == requests
+    assert tuple(fetch["resources"]["limits"].values()) == limits
+
+
+def test_where_nothing_is_compiled_little_memory_does() -> None:
+    (fetch,) = template(server={"engine": "Native"})["spec"]["initContainers"]
+    assert fetch["resources"]["limits"]["memory"] == "256Mi"
 
 
 def test_the_clients_tokens_are_in_the_server_alone() -> None:

@@ -149,7 +149,7 @@ class TestSignature:
     def test_that_nobody_checks_what_is_sent_to_a_model_without_one_stays_visible(self) -> None:
         for arriving in (True, False):
             told = notes(subject(arriving=arriving), artifact(signature=Signature()))
-            assert told.startswith("it has no signature: a request is an array of values, and nobody checks")
+            assert told.startswith("it has no signature: a request is an array of values, whose types nobody checks")
 
     def test_what_serves_and_cannot_be_read_stops_nobody_without_a_sentence(self) -> None:
         found = refusal(subject(serving=Serving(version="6", artifact=None)))

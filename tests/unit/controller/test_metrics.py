@@ -58,6 +58,7 @@ async def test_what_serves_and_how_it_is(world: World) -> None:
             "runtime": "sklearn-1.9",
             "image": "server:1",
             "verified": "Answered",
+            "engine": "",
         },
         1.0,
     )

@@ -16,7 +16,7 @@ def as_a_newer_one_leaves_it(world: World) -> None:
     objects = world.cluster.objects
     status = objects["ModelDeployment", *KEY]["status"]
     status["drift"] = {"score": 0.1}
-    status["serving"]["engine"] = "Compiled"
+    status["serving"]["drift"] = 0.1
     for entry in status["history"] + status.get("quarantined", []):
         entry["approvedBy"] = "ada"
     if "hold" in status:
@@ -26,14 +26,14 @@ def as_a_newer_one_leaves_it(world: World) -> None:
         if kind == "ModelDeployment":
             continue
         annotations = body["metadata"].setdefault("annotations", {})
-        annotations["mlserving.dev/engine"] = "Compiled"
+        annotations["mlserving.dev/drift"] = "0.1"
         if FAILED in annotations:
             annotations[FAILED] = json.dumps({**json.loads(annotations[FAILED]), "node": "n1"})
         if kind in ("Deployment", "ReplicaSet"):
             template = body["spec"]["template"]
-            template["metadata"]["annotations"]["mlserving.dev/engine"] = "Compiled"
-            template["metadata"]["labels"]["mlserving.dev/engine"] = "compiled"
-            template["spec"]["containers"][0]["env"].append({"name": "MLSERVING_ENGINE", "value": "Compiled"})
+            template["metadata"]["annotations"]["mlserving.dev/drift"] = "0.1"
+            template["metadata"]["labels"]["mlserving.dev/drift"] = "0.1"
+            template["spec"]["containers"][0]["env"].append({"name": "MLSERVING_DRIFT", "value": "0.1"})
 
 
 def what_runs(world: World) -> tuple[Object, str]:
