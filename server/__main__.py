@@ -46,10 +46,7 @@ def _run(command: str, told: Settings) -> None:
         from server.fetch import fetch
 
         fetch(told)
-        if told.engine != "Native":
-            from server.apart import compile_apart
-
-            _say(compile_apart(told), told)
+        _say(_compile(told), told)
     elif command == "compile":
         from server.compilation import compile_directory
 
@@ -60,12 +57,24 @@ def _run(command: str, told: Settings) -> None:
         serve(told)
 
 
-def _say(report: Report, told: Settings) -> None:
+def _compile(told: Settings) -> Report | None:
+    """What came of it; None where nothing is to be compiled."""
+    if told.engine == "Native":
+        return None
+    from server.apart import compile_apart
+
+    return compile_apart(told)
+
+
+def _say(report: Report | None, told: Settings) -> None:
     """What the pod's server will answer with, where the controller can read it; or why it can't go on."""
-    if report.reason is not None and told.engine == "Compiled":
-        raise NotCompiled.because(report.reason)
+    reason = None if report is None else report.reason
+    if reason is not None and told.engine == "Compiled":
+        raise NotCompiled.because(reason)
+    said = {"engine": "sklearn" if report is None or reason is not None else "compiled"}
+    if reason is not None:
+        said["engineReason"] = reason
     if told.termination_message_path.exists():
-        said = {"engine": "compiled"} if report.reason is None else {"engine": "sklearn", "engineReason": report.reason}
         told.termination_message_path.write_text(json.dumps(said))
 
 

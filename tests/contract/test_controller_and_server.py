@@ -3,7 +3,11 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+import os
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +16,14 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 import server.errors
-import server.fetch
 import server.manifest
 import server.settings
 from controller import artifact, manifest
 from controller.api import ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
+from controller.engines import Engine, engine
 from controller.manifest import StoredFile
-from controller.pod_faults import EXIT_DISK_FULL, EXIT_MISCONFIGURED, EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE
+from controller.pod_faults import EXIT_DISK_FULL, EXIT_MISCONFIGURED, EXIT_MODEL_AT_FAULT, EXIT_STORE_UNAVAILABLE, fault
 from controller.policy import Batching, Gates, ServerDefaults, Trust
 from controller.readers import Readers
 from controller.registry import ModelVersion, RemoteFile
@@ -32,11 +36,14 @@ from controller.resources.deployment import (
     pod_template,
 )
 from controller.resources.identity import Owner
+from controller.resources.rollouts import ROLLOUT
 from controller.rollout import PinnedModel, PodGates
 from controller.serve_store import create_app
 from controller.settings import RegistrySettings
 from controller.store import Store
 from controller.verifier import Verifier
+from tests.unit.controller.factories import rollout
+from tests.unit.server import factories
 
 DIGEST = "sha256:" + "a" * 64
 MODEL = PinnedModel(name="fraud", version="3", digest=DIGEST, run_id="r", size_bytes=1, registry="main", verified="Answered")
@@ -231,31 +238,94 @@ def model_directory(tmp_path: Path) -> Path:
     return directory
 
 
-async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path: Path, model_directory: Path) -> None:
-    store = Store(tmp_path / "store", 10**6)
+@dataclass(frozen=True)
+class Fetched:
+    """A pod whose fetching step has ended."""
+
+    directory: Path
+    digest: str
+    code: int
+    message: str
+    log: str
+
+
+async def fetched(registered: Path, tmp_path: Path, **more: Any) -> Fetched:
+    """The process of the step, which fetches from the controller's store what that has pulled."""
+    store = Store(tmp_path / "store", 10**7)
     version = ModelVersion(registry="main", name="fraud", version="3", run_id="", model_id="", created="")
-    digest = await store.pull(version, Directory(model_directory))
-    assert artifact.inspect(store, digest).model_file == "data/model.pkl"
+    digest = await store.pull(version, Directory(registered))
+    assert artifact.inspect(store, digest).has_model_file
     registries = [RegistrySettings(name="main", uri="http://mlflow:5000", allowed_namespaces=("team",))]
     http = TestServer(create_app(store, Verifier(store), Readers(ApiServer(digest), store, registries, "operator", ())))
     await http.start_server()
-    fetched = tmp_path / "model"
-    fetched.mkdir()
-    token = tmp_path / "token"
+    directory, token, message = tmp_path / "model", tmp_path / "token", tmp_path / "message"
     token.write_text("of-a-pod")
-    settings = server.settings.parse(
-        {
-            server.settings.VARIABLE: json.dumps(
-                {
-                    "model": {"name": "fraud", "version": "3", "digest": digest},
-                    "storeUrls": [str(http.make_url("/")).rstrip("/")],
-                    "storeTokenFile": str(token),
-                    "modelDir": str(fetched),
-                    "fetchTimeoutSeconds": 10,
-                }
-            )
-        }
+    message.touch()
+    told = {
+        "model": {"name": "fraud", "version": "3", "digest": digest},
+        "storeUrls": [str(http.make_url("/")).rstrip("/")],
+        "storeTokenFile": str(token),
+        "modelDir": str(directory),
+        "fetchTimeoutSeconds": 10,
+        "terminationMessagePath": str(message),
+        **more,
+    }
+    step = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "server", "fetch"),
+        env={**os.environ, server.settings.VARIABLE: json.dumps(told)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
-    await asyncio.to_thread(server.fetch.fetch, settings)
+    log, _ = await step.communicate()
     await http.close()
-    assert server.manifest.of_directory(fetched).digest == digest
+    assert step.returncode is not None
+    return Fetched(directory, digest, step.returncode, message.read_text(), log.decode())
+
+
+def ended(pod: Fetched) -> dict[str, Any]:
+    """That pod, as the kubelet tells of it: with a server that answers, unless the step has failed."""
+    status = "True" if pod.code == 0 else "False"
+    state = {"terminated": {"exitCode": pod.code, "message": pod.message}}
+    return {
+        "metadata": {"annotations": {ROLLOUT: "1"}},
+        "status": {
+            "conditions": [{"type": "Ready", "status": status}],
+            "initContainerStatuses": [{**template()["spec"]["initContainers"][0], "state": state}],
+        },
+    }
+
+
+async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path: Path, model_directory: Path) -> None:
+    pod = await fetched(model_directory, tmp_path, engine="Native")
+    assert pod.code == 0, pod.log
+    assert server.manifest.of_directory(pod.directory).digest == pod.digest
+    assert engine(ended(pod)) == Engine(name="Native"), "as it was asked for: no reason"
+
+
+def saved(make: Callable[[Path], Path], folder: Path) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow has many opinions
+        return make(folder / "registered")
+
+
+async def test_what_the_compiling_step_leaves_is_what_status_says(tmp_path: Path) -> None:
+    pod = await fetched(saved(factories.forest, tmp_path), tmp_path)
+    assert engine(ended(pod)) == Engine(name="Compiled"), pod.log
+
+
+async def test_why_a_model_is_not_compiled_is_told_and_held_against_it_where_nothing_else_will_do(tmp_path: Path) -> None:
+    registered, trust = saved(factories.splines, tmp_path), {"skopsTypes": factories.SPLINE_TYPES}
+    (tmp_path / "auto").mkdir()
+    (tmp_path / "compiled").mkdir()
+    pod, refused = await asyncio.gather(
+        fetched(registered, tmp_path / "auto", trust=trust),
+        fetched(registered, tmp_path / "compiled", trust=trust, engine="Compiled"),
+    )
+    told = engine(ended(pod))
+    assert told is not None, pod.log
+    assert told.name == "Native"
+    assert "SplineTransformer" in told.reason
+    found = fault([ended(refused)], rollout(1, 3))
+    assert found is not None, refused.log
+    assert (found.reason, found.by_model) == ("NotCompiled", True)
+    assert told.reason in found.message
