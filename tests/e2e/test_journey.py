@@ -58,7 +58,7 @@ def test_kubectl_get_reads_well(team: Team) -> None:
     assert header.split() == ["NAME", "MODEL", "VERSION", "READY", "REPLICAS", "REASON", "AGE"]
     assert row.split()[:6] == [NAME, team.model, Journey.first, "True", "2", "Serving"]
     wide = team.kubectl("get", "mdep", "-o", "wide").splitlines()[0].split()
-    assert wide[-4:] == ["TARGET", "DIGEST", "VERIFIED", "URL"]
+    assert wide[-5:] == ["TARGET", "DIGEST", "ENGINE", "VERIFIED", "URL"]
 
 
 def test_kubectl_describe_tells_what_happened(team: Team) -> None:
