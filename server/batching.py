@@ -35,7 +35,7 @@ class _Waiting:
 
 
 class Cost:
-    """What a call of the engine takes: a fixed part and a part for each row, fitted to the latest calls."""
+    """What a call of the engine takes, in processor time: a fixed part and a part for each row, fitted to the latest calls."""
 
     FORGETS = 0.95
     """What an observation is still worth when the next one comes."""
