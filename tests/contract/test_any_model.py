@@ -29,13 +29,14 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from server import artifact, model
+from server import artifact, compilation, compiled, model
 from server.app import create_app
 from server.errors import FlavorUnsupported, LoadFailed, ModelAtFault
 from server.loading import load
 from server.metrics import Metrics
 from server.pod import Pod
 from server.replay import replay
+from server.report import ENGINE
 from server.settings import Trust
 from server.signature import Columns, Vector
 from server.table import Row
@@ -260,6 +261,25 @@ def test_every_protocol_has_words_for_its_rows(case: Case, tmp_path: Path) -> No
         assert_same(output["data"], np.array(expected, dtype=object).ravel().tolist())
         assert [client.get(path).status_code for path in ("/docs", "/openapi.json")] == [200, 200]
     pod.serving.predictor.close()
+
+
+COMPILED = (
+    "three classes", "a search", "whole numbers with gaps", "categories", "columns in single precision", "whole numbers",
+    "an array of words", "a sparse array", "lists of numbers", "columns without names", "columns with numbers for names",
+    "a frame for what was trained on an array", "an array for what was trained on a frame", "no signature",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_compiled_form_takes_and_says_the_same(name: str, tmp_path: Path) -> None:
+    about = saved(CASES[name], tmp_path / "model")
+    native = model.load(about, Trust())
+    made = compilation.attempt(native, about, "sha256:" + "0" * 64, tmp_path / "compiled", 1_000_000)
+    assert made.reason is None
+    engine = compiled.load(tmp_path / "compiled" / ENGINE)
+    assert engine.inputs == native.inputs
+    assert about.example is not None
+    assert_same(engine.predict(about.example).predictions, native.predict(about.example).predictions)
 
 
 def asked(case: Case, loaded: model.Model, directory: Path) -> list[Any]:
