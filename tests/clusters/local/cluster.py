@@ -73,7 +73,9 @@ class Local:
         machine.require_root()
         self.node.end()
         network.disconnect(network.chosen(self.settings))
-        shutil.rmtree(self.settings.state, ignore_errors=True)
+        if self.settings.state.exists():
+            with step("removing the cluster's files"):  # gigabytes of small ones, where images were loaded
+                shutil.rmtree(self.settings.state, ignore_errors=True)
         if self.settings.state.exists():
             raise Trouble(f"{self.settings.state} could not be removed entirely; remove it by hand.")
 
