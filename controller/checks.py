@@ -71,7 +71,7 @@ def _digest(subject: Subject, artifact: Artifact) -> Finding:
         "DigestMismatch",
         f"spec.model.digest asks for {subject.reference.digest}, but the files of {subject.reference.name} version"
         f" {subject.version} have {artifact.digest}; somebody changed them after they were registered, or the digest is that of"
-        " another version",
+        " another version: find out which, then correct spec.model.digest or register the model anew",
     )
 
 

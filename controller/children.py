@@ -149,7 +149,7 @@ class Children:
                 name = each["metadata"]["name"]
                 raise Stalling(
                     "ReplicasContested",
-                    f"spec.replicas asks for {replicas} pods, and the HorizontalPodAutoscaler {name} chooses a number of its own;"
+                    f"spec.replicas is {replicas}, and the HorizontalPodAutoscaler {name} chooses a number of its own;"
                     f" remove spec.replicas to leave it to {name}, or remove {name}",
                 )
 

@@ -12,7 +12,7 @@ from controller.cluster import ApiError
 from controller.registry import ModelVersion
 from tests.unit.controller.factories import pod_settings, resource
 from tests.unit.controller.fake_registry import FakeRegistry, model_files
-from tests.unit.controller.world import KEY, World, deployed
+from tests.unit.controller.world import KEY, World, deployed, told
 
 
 async def test_a_resource_becomes_ready_and_says_so(world: World) -> None:
@@ -252,6 +252,7 @@ async def test_a_version_that_cannot_be_served_is_refused_and_the_old_one_goes_o
 async def test_another_digest_than_the_spec_says_is_refused(world: World) -> None:
     await deployed(world, model={"name": "fraud", "version": 1, "digest": "sha256:" + "0" * 64})
     assert world.condition("Ready") == ("False", "DigestMismatch")
+    assert "then correct spec.model.digest or register the model anew" in told(world)
     assert ("Deployment", *KEY) not in world.cluster.objects
 
 
