@@ -18,6 +18,7 @@ from tests.clusters.settings import Settings
 from tests.e2e.team import Team
 from tests.faults import faulty_registry, guarded_registry
 from tests.faults.faulty_registry import FaultyRegistry
+from tests.faults.guarded_registry import GuardedRegistry
 from tests.installation import Installation, prepare
 
 
@@ -64,6 +65,15 @@ def installation() -> Iterator[Installation]:
 def faulty(installation: Installation) -> Iterator[FaultyRegistry]:
     registry = FaultyRegistry(installation.cluster)
     registry.install(installation.server_image)
+    yield registry
+    registry.remove()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def guarded(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRegistry]:
+    """Started for all, so that who needs it does not wait for an MLflow to start."""
+    registry = GuardedRegistry(installation, tmp_path_factory.mktemp("guarded") / "keys")
+    registry.start()
     yield registry
     registry.remove()
 

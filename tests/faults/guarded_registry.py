@@ -62,12 +62,16 @@ class GuardedRegistry:
     def another_authority(self) -> str:
         return (self.keys / "front-proxy-ca.crt").read_text()
 
-    def install(self) -> None:
+    def start(self) -> None:
+        """Begin to start it, which takes a while."""
+        self.remove()
         certificates.write(self.keys, {NAME: certificates.Subject(NAME, names=(HOST, "127.0.0.1"))})
         files = {"auth.ini": _AUTH, "tls.crt": self._read("crt"), "tls.key": self._read("key")}
         _, deployment, service = yaml.safe_load_all(mlflow_manifest(self.installation.image_names))
         self.secret(NAME, NAMESPACE, **files)
         self.cluster.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [_guarded(deployment), _renamed(service)]}))
+
+    def await_start(self) -> None:
         self.cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=180s")
 
     def remove(self) -> None:

@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +9,7 @@ from tests import operator
 from tests.e2e.team import Team
 from tests.faults import guarded_registry
 from tests.faults.guarded_registry import AUTHORITY, LOGIN, USER, GuardedRegistry
-from tests.installation import SYSTEM_NAMESPACE, Installation
+from tests.installation import SYSTEM_NAMESPACE
 from tests.kubernetes import until
 
 pytestmark = pytest.mark.timeout(600)
@@ -21,18 +20,10 @@ TAKEN_UP_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
-def guarded(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRegistry]:
-    registry = GuardedRegistry(installation, tmp_path_factory.mktemp("guarded") / "keys")
-    registry.remove()
-    registry.install()
-    registry.tell("POST", "users/create", username=USER, password="the first password")
-    yield registry
-    registry.remove()
-
-
-@pytest.fixture(scope="module")
 def model(guarded: GuardedRegistry) -> str:
-    """A model that only that registry has."""
+    """A model that only that registry has, which knows the operator."""
+    guarded.await_start()
+    guarded.tell("POST", "users/create", username=USER, password="the first password")
     name = f"guarded-{uuid.uuid4().hex[:6]}"
     guarded.train(name)
     return name
