@@ -124,7 +124,7 @@ class ColumnsValidator:
     def _numbers(self, rows: Sequence[Row] | npt.NDArray[Any]) -> Checked | None:
         """All at once; None where a cell must be looked at by itself."""
         if isinstance(rows, np.ndarray):
-            if rows.dtype.kind not in "fiu" or not len(rows):
+            if rows.dtype.kind not in "fiu" or not len(rows) or (rows.dtype.kind == "f" and np.isnan(rows).any()):
                 return None
         elif not _NUMBERS.issuperset(map(type, chain.from_iterable(rows))) or not rows:
             return None
@@ -132,13 +132,14 @@ class ColumnsValidator:
             array = np.array(rows, dtype=np.float64)
         except OverflowError:
             return None
-        unusual = ~((array >= self._usual_low) & (array <= self._usual_high))
         if self._any_whole and np.count_nonzero(array[:, self._whole] % 1):
             return None
-        if not np.count_nonzero(unusual):
+        below, above = array < self._usual_low, array > self._usual_high
+        if not np.count_nonzero(below) and not np.count_nonzero(above):
             return Checked(array)
-        if self._reject_unseen or not ((array >= self._lowest) & (array <= self._highest)).all():
+        if self._reject_unseen or (array < self._lowest).any() or (array > self._highest).any():
             return None
+        unusual = below | above
         return Checked(array, {self._names[index]: int(unusual[:, index].sum()) for index in np.flatnonzero(unusual.any(axis=0))})
 
     def _one_by_one(self, records: Sequence[Any], *, numbered: bool) -> Checked:

@@ -170,6 +170,29 @@ def test_any_object_is_either_a_row_of_the_right_types_or_refused(body: dict[str
         assert (type(x), type(y), type(z)) in ((float, int, str), (float, type(None), str))
 
 
+NUMBERS = st.none() | st.booleans() | st.integers() | st.integers(-3, 3) | st.floats() | st.just("1")
+KINDS: list[ColumnType] = ["double", "float", "long", "integer"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(KINDS, NUMBERS)), min_size=1, max_size=3), st.booleans())
+def test_numbers_checked_together_are_checked_as_they_are_one_by_one(rows: list[dict[str, Any]], reject: bool) -> None:
+    columns = tuple(Column(name=kind, type=kind, required=kind != "float") for kind in KINDS)
+    text = Column(name="text", type="string")  # with it, nothing is checked together
+    bounds = Bounds(seen=dict.fromkeys(KINDS, (-1, 2)), declared={"double": (-2.5, None), "long": (None, 2**60)})
+
+    def outcome(columns: tuple[Column, ...], rows: list[dict[str, Any]]) -> Any:
+        try:
+            checked = validation.validator(Columns(columns=columns), bounds, reject_unseen=reject).records(rows)
+        except (InvalidFeatures, OutOfBounds) as e:
+            return type(e), e.details
+        cells = checked.rows.tolist() if isinstance(checked.rows, np.ndarray) else checked.rows
+        return [[math.nan if cell is None else cell for cell in row[:4]] for row in cells], checked.out_of_range
+
+    together, apart = outcome(columns, rows), outcome((*columns, text), [row | {"text": ""} for row in rows])
+    assert repr(together).replace(".0", "") == repr(apart).replace(".0", "")
+
+
 def test_six_hundred_columns_take_less_than_a_millisecond() -> None:
     names = [f"feature {number}" for number in range(600)]
     columns = tuple(Column(name=name, type="double") for name in names)
