@@ -152,19 +152,40 @@ class Clients:
             thread.join()
 
 
+class Strangers(Clients):
+    """Clients that open a connection for each request, until they have heard that there is a better place."""
+
+    def __init__(self, process: Process, count: int) -> None:
+        self.heard = threading.Event()
+        super().__init__(process, count)
+
+    def _work(self) -> None:
+        try:
+            while not self.heard.is_set():
+                with self._process.connect() as connection:
+                    connection.sendall(REQUEST.replace(b"Host", b"Connection: close\r\nHost"))
+                    self.statuses.append(answered(connection)[0])
+        except Exception as e:
+            self.failures.append(e)
+
+
 def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) -> None:
-    with started(model("forest"), tmp_path, drainSeconds=1.5) as process:
+    with started(model("forest"), tmp_path, drainSeconds=3) as process:
         process.wait_ready()
         with process.connect() as idle, process.connect() as silent:
             idle.sendall(REQUEST)
             assert answered(idle)[0] == 200
-            clients = Clients(process, 4)
-            wait_until(lambda: len(clients.statuses) > 20)
+            clients, strangers = Clients(process, 4), Strangers(process, 2)
+            wait_until(lambda: min(len(clients.statuses), len(strangers.statuses)) > 20)
             process.popen.send_signal(signal.SIGTERM)
             wait_until(lambda: process.get("/readyz")[0] == 503)
             assert process.get("/livez")[0] == 200
             assert process.get("/readyz")[1]["reason"] == "Draining"
             clients.join()
+            told = len(strangers.statuses)
+            wait_until(lambda: len(strangers.statuses) > told + 10)
+            strangers.heard.set()
+            strangers.join()
             with process.connect() as late:  # whoever has not heard yet still gets in, and an answer
                 late.sendall(REQUEST)
                 assert answered(late)[0] == 200
@@ -176,7 +197,8 @@ def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) 
             silent.sendall(REQUEST[-5:])
             assert answered(silent)[0] == 200
         assert process.ended() == 0
-        assert (clients.failures, set(clients.statuses)) == ([], {200})
+        for who in (clients, strangers):
+            assert (who.failures, set(who.statuses)) == ([], {200})
         assert process.termination.read_text() == ""
 
 
