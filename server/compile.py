@@ -174,13 +174,15 @@ class _Work:
         self.nodes += sum(len(tree.left) for tree in trees)
         if self.nodes > self.max_nodes:
             raise NotPossible(f"its trees have {self.nodes} nodes or more, and at most {self.max_nodes} are compiled")
-        file = f"trees-{len(self.files)}.onnx"
-        self.files[file] = onnx.encode(trees, len(flow.text), targets, single=in_single)
+        file, apart = f"trees-{len(self.files)}.onnx", f"trees-{len(self.files)}-apart.onnx"
+        alone = [[replace(tree, target=0)] for tree in trees]
+        self.files[file] = onnx.encode([trees], len(flow.text), targets, single=in_single)
+        self.files[apart] = onnx.encode(alone, len(flow.text), 1, single=in_single)
         if top:
             for tree in trees:
                 inner = np.flatnonzero((tree.left >= 0) & np.isfinite(tree.threshold))
                 self.thresholds += zip(tree.feature[inner].tolist(), tree.threshold[inner].tolist(), strict=True)
-        return Ensemble(file=file, single=single, missing=missing)
+        return Ensemble(file=file, apart=apart, targets=tuple(tree.target for tree in trees), single=single, missing=missing)
 
 
 # --- trees ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Trees as a model of ONNX Runtime, written byte by byte: one node, TreeEnsemble of ai.onnx.ml 5.
+"""Trees as a model of ONNX Runtime, written byte by byte: nodes of the one operator TreeEnsemble, of ai.onnx.ml 5.
 
 The package `onnx` would be forty megabytes for what is a page of protobuf. What is written here is data: ONNX Runtime
 checks it when it loads it, and parity checks it against scikit-learn.
@@ -41,37 +41,38 @@ class Tree:
     """What each node adds if it is a leaf."""
 
 
-def encode(trees: Sequence[Tree], width: int, targets: int, *, single: bool) -> bytes:
-    """The model: from rows `x` of `width` numbers to the sums `y` of what `targets` outputs got. `single`: in float32."""
-    dtype = np.dtype(np.float32 if single else np.float64)
+def encode(groups: Sequence[Sequence[Tree]], width: int, targets: int, *, single: bool) -> bytes:
+    """The model: from rows `x` of `width` numbers to the sums of what `targets` outputs got, `y0` from the first group of trees
+    and so on. `single`: in float32."""
+    kind = FLOAT if single else DOUBLE
+    nodes = b"".join(_message(1, _node(number, trees, targets, single=single)) for number, trees in enumerate(groups))
+    outputs = b"".join(_message(12, _value(f"y{number}", targets, kind)) for number in range(len(groups)))
+    graph = nodes + _text(2, "trees") + _message(11, _value("x", width, kind)) + outputs
+    opsets = _message(8, _text(1, "ai.onnx.ml") + _integer(2, ML_OPSET)) + _message(8, _integer(2, OPSET))
+    return _integer(1, IR_VERSION) + _message(7, graph) + opsets
+
+
+def _node(number: int, trees: Sequence[Tree], targets: int, *, single: bool) -> bytes:
+    kind, dtype = (FLOAT, np.float32) if single else (DOUBLE, np.float64)
     nodes = _Nodes(trees)
-    tensor = FLOAT if single else DOUBLE
     attributes = [
         _integers("tree_roots", nodes.roots),
         _integers("nodes_featureids", nodes.feature),
         _tensor("nodes_modes", UINT8, nodes.mode.astype(np.uint8)),
-        _tensor("nodes_splits", tensor, (_floor(nodes.threshold) if single else nodes.threshold).astype(dtype)),
+        _tensor("nodes_splits", kind, (_floor(nodes.threshold) if single else nodes.threshold).astype(dtype)),
         _integers("nodes_truenodeids", nodes.left),
         _integers("nodes_falsenodeids", nodes.right),
         _integers("nodes_trueleafs", nodes.left_is_leaf),
         _integers("nodes_falseleafs", nodes.right_is_leaf),
         _integers("nodes_missing_value_tracks_true", nodes.missing_left),
         _integers("leaf_targetids", nodes.target),
-        _tensor("leaf_weights", tensor, nodes.weight.astype(dtype)),
+        _tensor("leaf_weights", kind, nodes.weight.astype(dtype)),
         _integer_attribute("n_targets", targets),
         _integer_attribute("aggregate_function", SUM),
     ]
     if nodes.members:
-        attributes.append(_tensor("membership_values", tensor, np.array(nodes.members, dtype)))
-    node = _text(1, "x") + _text(2, "y") + _text(4, "TreeEnsemble") + b"".join(attributes) + _text(7, "ai.onnx.ml")
-    graph = (
-        _message(1, node)
-        + _text(2, "trees")
-        + _message(11, _value("x", width, tensor))
-        + _message(12, _value("y", targets, tensor))
-    )
-    opsets = _message(8, _text(1, "ai.onnx.ml") + _integer(2, ML_OPSET)) + _message(8, _integer(2, OPSET))
-    return _integer(1, IR_VERSION) + _message(7, graph) + opsets
+        attributes.append(_tensor("membership_values", kind, np.array(nodes.members, dtype)))
+    return _text(1, "x") + _text(2, f"y{number}") + _text(4, "TreeEnsemble") + b"".join(attributes) + _text(7, "ai.onnx.ml")
 
 
 class _Nodes:

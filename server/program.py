@@ -134,6 +134,10 @@ class Ensemble(Part):
     """A file of trees, and what scikit-learn does with its rows before it follows them."""
 
     file: str
+    apart: str
+    """The same trees, each with an output of its own."""
+    targets: Indices
+    """To which output of the sum each tree adds."""
     single: bool
     """Whether the rows are made float32, as in all trees but those of histograms."""
     missing: bool

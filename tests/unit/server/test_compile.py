@@ -277,7 +277,7 @@ def test_rows_are_refused_where_scikit_learn_refuses_them(tmp_path: Path) -> Non
 def test_many_rows_are_answered_as_each_by_itself(tmp_path: Path) -> None:
     estimator = make_pipeline(StandardScaler(), RandomForestClassifier(8, random_state=0)).fit(*FOUR)
     engine = compiling.engine(estimator, tmp_path)
-    rows = np.tile(FOUR[0], (compiled.ROWS_AT_ONCE // 100, 1))
+    rows = np.tile(FOUR[0], (1 + compiled.ROWS_AT_ONCE // 200, 1))
     together = engine.predict(rows)
     assert together.probabilities == estimator.predict_proba(rows).tolist()
     assert together.predictions == estimator.predict(rows).tolist()
@@ -296,7 +296,7 @@ def test_a_leaf_that_is_a_little_off_is_named_with_both_values(tmp_path: Path) -
     forest = RandomForestClassifier(8, random_state=0).fit(TWO, LABELS)
     about = compiling.artifact(forest, tmp_path)
     assert compiling.report(forest, tmp_path).reason is None
-    path = tmp_path / ENGINE / "leaves-1.npy"
+    path = tmp_path / ENGINE / "leaves-2.npy"
     broken = np.load(path)
     broken[:, 1] += 1e-4
     np.save(path, broken)

@@ -71,7 +71,7 @@ def test_a_compiled_model_is_served_without_scikit_learn_or_its_file(
 def changed(engine: Path, target: Path, *, told: bool) -> Path:
     """An engine with another leaf; `told`: whose report was made to fit."""
     shutil.copytree(engine, target)
-    path = target / ENGINE / "leaves-1.npy"
+    path = target / ENGINE / "leaves-2.npy"
     leaves = np.load(path)
     np.save(path, leaves[:, ::-1])
     if told:
@@ -110,7 +110,7 @@ def test_whatever_is_wrong_with_the_compiled_form_costs_speed_only(model: Model,
     assert reason(NAME, b"{") == "the report on its compiling can't be read"
     assert "does not load" in reason("engine/trees-0.onnx", b"\x08\x0a garbage")
     assert "does not load" in reason("engine/program.json", b"{}")
-    assert "does not load" in reason("engine/leaves-1.npy", None)
+    assert "does not load" in reason("engine/leaves-2.npy", None)
 
 
 def test_the_engine_of_another_model_is_none(model: Model, forest_engine: Path) -> None:

@@ -79,14 +79,14 @@ WHOLE = np.array([[a, b, c] for a in (-3.0, 2.0, np.nan) for b in (0.0, 1.0, 31.
 def test_the_weights_of_the_leaves_are_added_up_in_the_order_of_the_trees(forest: list[Tree]) -> None:
     rows = WHOLE if any(tree.sets for tree in forest) else ROWS
     expected = [[sum((walked(tree, row) for tree in forest), 0.0)] for row in rows]
-    assert answered(onnx.encode(forest, WIDTH, 1, single=False), rows).tolist() == expected
+    assert answered(onnx.encode([forest], WIDTH, 1, single=False), rows).tolist() == expected
 
 
 @settings(max_examples=40, deadline=None)
 @given(trees(categories=False))
 def test_in_single_precision_a_row_goes_where_its_exact_value_would(tree: Tree) -> None:
     rows = ROWS.astype(np.float32)
-    found = answered(onnx.encode([tree], WIDTH, 1, single=True), rows)
+    found = answered(onnx.encode([[tree]], WIDTH, 1, single=True), rows)
     assert found.tolist() == [[np.float32(walked(tree, row.astype(np.float64)))] for row in rows]
 
 
@@ -110,5 +110,5 @@ def test_a_root_whose_children_have_the_same_number_is_no_leaf(mirrored: bool) -
     )  # fmt: skip
     for before in ([], [stump], [stump, stump]):
         forest = [*before, tree]
-        found = answered(onnx.encode(forest, 1, 1, single=False), np.array([[-1.0], [3.0], [9.0]]))
+        found = answered(onnx.encode([forest], 1, 1, single=False), np.array([[-1.0], [3.0], [9.0]]))
         assert found.ravel().tolist() == [walked(tree, np.array([x])) for x in (-1.0, 3.0, 9.0)]
