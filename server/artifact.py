@@ -61,6 +61,19 @@ class Bounds(Recorded):
     """What a person declared as possible: outside is a mistake."""
 
 
+class Compiling(Recorded):
+    """What came of compiling the pipeline when it was registered. The pods compile it again, and believe only that."""
+
+    reason: str | None = None
+    """Why scikit-learn itself will answer; None: a compiled form will."""
+    nodes: int
+    """Of all trees."""
+    rows: int
+    """So many rows were answered by both."""
+    worst: float
+    """The largest difference between them."""
+
+
 class Record(Recorded):
     """All that this project adds to an MLflow model.
 
@@ -75,6 +88,8 @@ class Record(Recorded):
     """Fingerprint and size of the training data."""
     target: str | None = None
     """The column that was predicted."""
+    compiling: Compiling | None = None
+    """Whether the server will need scikit-learn, as far as that could be told in training."""
     metrics: dict[str, float] = {}
     """How good it was in training, under the names that its run in MLflow has them."""
 

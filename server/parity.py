@@ -3,7 +3,7 @@
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -49,8 +49,8 @@ def compare(native: Model, engine: Engine, alone: Engine | None, artifact: Artif
         warnings.simplefilter("ignore")
         rows = [*(artifact.example or ()), *(maker.row() for _ in range(SEEDED_ROWS))]
         found.rows(native, engine, rows)
-        for row in maker.odd():
-            found.one(native, engine, row)
+        for row, oddity in maker.odd():
+            found.one(native, engine, row, oddity)
         if alone is not None and made.width is not None and made.thresholds:
             last = _as_model(made.last, made.width)
             base = compiled.steps(made.before)(cast(compiled.Compiled, engine).data(rows)) if made.before else table.array(rows)
@@ -83,14 +83,14 @@ class _Found:
                 self._compare(expected, answered, numbers=native.classes is None)
         self.count += len(rows)
 
-    def one(self, native: Engine, engine: Engine, row: Any) -> None:
+    def one(self, native: Engine, engine: Engine, row: Any, oddity: str = "") -> None:
         """A row that may be refused: then by both."""
         rows = np.asarray([row]) if isinstance(row, np.ndarray) else [row]
         expected, answered = _asked(native, rows), _asked(engine, rows)
         if expected is None or answered is None:
             self.count += 1
             if (expected is None) != (answered is None):
-                self._differs(f"{'scikit-learn' if expected is None else 'it'} refuses a row that the other answers")
+                self._differs(f"{'scikit-learn' if expected is None else 'it'} refuses a row{oddity} that the other answers")
             return
         self.count += 1
         self._compare(expected, answered, numbers=native.classes is None)
@@ -202,21 +202,20 @@ class _Maker:
         """One that nobody would wonder about."""
         return [self._value(number, column) for number, column in enumerate(self._columns)]
 
-    def odd(self) -> Iterator[list[Value]]:
+    def odd(self) -> Iterator[tuple[list[Value], str]]:
         """Rows with something missing, or of a category that no one knows."""
         optional = [number for number, column in enumerate(self._columns) if not column.required]
-        kinds: list[tuple[int, Callable[[], Value]]] = [(number, lambda: None) for number in optional]
-        for number, keys in self._known.items():
-            kinds.append((number, self._unknown(keys)))
-        for number, value in (kinds * ODD_ROWS)[:ODD_ROWS]:
+        kinds: list[tuple[int, Value, str]] = [(number, None, "without {!r}") for number in optional]
+        kinds += [(number, self._unknown(keys), "with an unknown {!r}") for number, keys in self._known.items()]
+        for number, value, oddity in (kinds * ODD_ROWS)[:ODD_ROWS]:
             row = self.row()
-            row[number] = value()
-            yield row
+            row[number] = value
+            yield row, " " + oddity.format(self._columns[number].name)
 
     @staticmethod
-    def _unknown(keys: Sequence[Value]) -> Callable[[], Value]:
+    def _unknown(keys: Sequence[Value]) -> Value:
         numbers = [key for key in keys if isinstance(key, int | float)]
-        return lambda: int(max(numbers)) + 1 if numbers else UNKNOWN_TEXT
+        return int(max(numbers)) + 1 if numbers else UNKNOWN_TEXT
 
     def _value(self, number: int, column: Column) -> Value:
         known = [key for key in self._known.get(number, ()) if key is not None]

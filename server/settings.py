@@ -15,6 +15,8 @@ VARIABLE = "MLSERVING_SETTINGS"
 TERMINATION_LOG = Path("/dev/termination-log")
 """Where Kubernetes reads a container's last words unless its spec says otherwise."""
 
+MAX_TREE_NODES = 2_000_000
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -104,7 +106,7 @@ class Settings(_Told):
     """What answers: a compiled form of the model where there is one that answers like it, only such a one, or scikit-learn."""
     compiled_dir: Path | None = None
     """Where the init step writes the compiled form; None: beside `model_dir`, whose content the digest names to the last file."""
-    max_tree_nodes: Annotated[int, Field(ge=0)] = 2_000_000
+    max_tree_nodes: Annotated[int, Field(ge=0)] = MAX_TREE_NODES
     """More than so many nodes in all trees are not compiled."""
     compile_timeout_seconds: Annotated[Seconds, Field(gt=0)] = 120
     """How long compiling may take before the model is served as it is."""

@@ -69,6 +69,8 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         candidate = Candidate(table=table, split=parts, pipeline=pipeline, folds=spread(scores), test=test)
         version = registry.register(candidate)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))
+        if version.not_compiled:
+            say(f"scikit-learn itself will answer, more slowly: {version.not_compiled}")
 
     return Outcome(version=version, folds=candidate.folds, test=test, positive=positive_class(pipeline))
 

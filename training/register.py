@@ -6,23 +6,23 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import joblib
 import mlflow
 import mlflow.sklearn
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
-from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from server import artifact
+from server import artifact, compilation, model
+from server.artifact import Artifact, Compiling
+from server.settings import MAX_TREE_NODES, Trust
 from training import evidence
 from training.errors import RegistryError
 from training.evaluate import Scores, Spread
@@ -56,6 +56,8 @@ class Version:
     run_id: str
     url: str | None
     """Of the version's page; None where MLflow is a file and no server."""
+    not_compiled: str | None = None
+    """Why the server will answer with scikit-learn itself; None: it will with the faster, compiled form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +77,19 @@ class Registry:
                 dump = Path(scratch) / "pipeline.joblib"
                 joblib.dump(candidate.pipeline, dump, compress=3)
                 mlflow.log_artifact(str(dump))
-                logged = mlflow.sklearn.log_model(
-                    candidate.pipeline, name="model", **_description(candidate, settings, Path(scratch))
-                )
+                description = _description(candidate, settings, Path(scratch))
+                logged = mlflow.sklearn.log_model(candidate.pipeline, name="model", **description)
                 number = self._version(logged, run.info.run_id)
             if settings.alias is not None:
                 self.client.set_registered_model_alias(settings.name, settings.alias, number)
-        return Version(name=settings.name, number=number, run_id=run.info.run_id, url=self._url(number))
+        compiling = description["metadata"][artifact.METADATA_KEY]["compiling"]
+        return Version(
+            name=settings.name,
+            number=number,
+            run_id=run.info.run_id,
+            url=self._url(number),
+            not_compiled=compiling.get("reason"),
+        )
 
     def _experiment(self) -> str:
         """One experiment a model, under the same name."""
@@ -163,21 +171,26 @@ def _description(candidate: Candidate, settings: RunSettings, scratch: Path) -> 
         "input_example": evidence.example(split.test, settings.example_rows),
         "pip_requirements": [f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
     }
-    rows = _read_back(candidate.pipeline, description, scratch / "description")
+    saved = _read_back(candidate.pipeline, description, scratch / "description")
+    rows = saved.example_frame
+    if rows is None:
+        raise RegistryError("MLflow saved no input example: this is a defect of this program or of MLflow.")
     record = evidence.record(table, split.train, evidence.answer(candidate.pipeline, rows), _metrics(candidate), settings)
+    known = replace(saved, record=record)  # its bounds say which rows to compare
+    record = record.model_copy(update={"compiling": _compiling(known, scratch / "compiled")})
     return {**description, "metadata": {artifact.METADATA_KEY: record.model_dump(mode="json", exclude_none=True)}}
 
 
-def _read_back(pipeline: Pipeline, description: Mapping[str, Any], directory: Path) -> pd.DataFrame:
-    """The example's rows after they went through MLflow's JSON and the server's reader, as they will in each pod.
+def _read_back(pipeline: Pipeline, description: Mapping[str, Any], directory: Path) -> Artifact:
+    """What was saved, as the server reads it: the example's rows have been through MLflow's JSON, as they will in each pod."""
+    mlflow.sklearn.save_model(pipeline, str(directory), **description)
+    return artifact.read(directory)
 
-    The estimator plays no part in that, so an empty one is saved in its place.
-    """
-    mlflow.sklearn.save_model(clone(pipeline), str(directory), **description)
-    rows = artifact.read(directory).example_frame
-    if rows is None:
-        raise RegistryError("MLflow saved no input example: this is a defect of this program or of MLflow.")
-    return rows
+
+def _compiling(saved: Artifact, scratch: Path) -> Compiling:
+    """What will come of compiling it in a pod, so that nobody learns only there that it stays slow."""
+    report = compilation.attempt(model.load(saved, Trust()), saved, "", scratch, MAX_TREE_NODES)
+    return Compiling.model_validate(report.model_dump())
 
 
 def _signature(table: Table) -> ModelSignature:

@@ -93,7 +93,7 @@ def main() -> None:
         _line("imputer, scaler, one-hot encoder, forest (100)", mixed().fit(table, target), table, PEOPLE)
 
 
-PEOPLE = compiling.columns(age="long", income="double", plan="string", city="string", active="boolean")
+PEOPLE = compiling.columns(age="long", income="double", plan="string", city="string", active="long")
 
 
 def people() -> tuple[pd.DataFrame, Any]:
@@ -105,7 +105,7 @@ def people() -> tuple[pd.DataFrame, Any]:
             "income": np.where(random.random(count) > 0.8, np.nan, random.normal(30_000, 9_000, count)),
             "plan": pd.Series(random.choice(["basic", "pro", "free"], count), dtype="str"),
             "city": pd.Series(random.choice([f"city {number}" for number in range(50)], count), dtype="str"),
-            "active": random.random(count) > 0.5,
+            "active": random.integers(0, 2, count),
         }
     )
     return table, (table["age"] > 50) ^ (table["plan"] == "pro")

@@ -142,6 +142,11 @@ def test_the_server_reads_what_was_registered(registry: Registry, built_in: Run)
     assert high is not None
     assert whole["mean radius"].min() <= low < high <= whole["mean radius"].max()
     assert model.record.bounds.declared == {}
+    compiling = model.record.compiling
+    assert compiling is not None
+    assert (compiling.reason, compiling.worst) == (None, 0.0)
+    assert compiling.nodes > 1000
+    assert compiling.rows > 2000
     requirements = (model.directory / "requirements.txt").read_text().split()
     assert {line.split("==")[0] for line in requirements} == {
         "mlflow", "scikit-learn", "numpy", "pandas", "scipy", "joblib", "cloudpickle",

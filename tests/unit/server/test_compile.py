@@ -261,6 +261,16 @@ def test_what_cannot_be_compiled_says_what_stands_in_the_way(
     assert reason in (compiling.report(make(), tmp_path, inputs).reason or "")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_row_that_only_one_of_them_answers_is_described(tmp_path: Path) -> None:
+    """A truth value that is missing makes scikit-learn's sparse matrices fail."""
+    table = people()[["plan", "active"]]
+    columns = make_column_transformer((OneHotEncoder(), ["plan"]), remainder="passthrough", sparse_threshold=1)
+    estimator = make_pipeline(columns, DecisionTreeClassifier()).fit(table, leaves(people()))
+    made = compiling.report(estimator, tmp_path, compiling.columns(plan="string", active="boolean"))
+    assert "scikit-learn refuses a row without 'active' that the other answers" in (made.reason or "")
+
+
 def test_more_trees_than_the_budget_allows_are_left_alone(tmp_path: Path) -> None:
     forest = RandomForestClassifier(5, random_state=0).fit(TWO, LABELS)
     assert "and at most 100 are compiled" in (compiling.report(forest, tmp_path, max_nodes=100).reason or "")
