@@ -1,6 +1,6 @@
 """From a fitted scikit-learn estimator to a program (server.program) that answers like it, or a sentence on why not.
 
-scikit-learn is not imported here: what an estimator is called, and the numbers in it, is all that is looked at.
+No code of scikit-learn is called here that computes: what an estimator is called, and the numbers in it, is what is looked at.
 What comes out is believed only after server.parity has compared it with the estimator.
 """
 

@@ -1,8 +1,10 @@
-"""`python -m tests.bench.engines`: what compiling gains, estimator by estimator, in one process and one thread.
+"""`python -m tests.bench.engines [WORD...]`: what compiling gains, estimator by estimator, in one process and one thread; of
+those whose names have one of the words.
 
 scikit-learn is asked as the server asks it where it serves a model as it is, in turns with the compiled form.
 """
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,8 +39,8 @@ from sklearn.tree import DecisionTreeClassifier
 from server import compilation, compiled
 from server.engine import Engine
 from server.report import ENGINE
-from server.signature import Inputs, Vector
-from server.table import Rows
+from server.signature import Columns, Inputs, Vector
+from server.table import Column, Rows
 from tests.unit.server import compiling
 
 SIZES = (1, 32, 1024, 8192)
@@ -88,12 +90,28 @@ def main() -> None:
     print(f"| --- | {' | '.join('---' for _ in SIZES)} | --- | --- |")
     with threadpoolctl.threadpool_limits(limits=1):
         for name, (estimator, (features, target)) in MODELS.items():
-            _line(name.strip(), estimator.fit(features, target), features, None)
-        table, target = people()
-        _line("imputer, scaler, one-hot encoder, forest (100)", mixed().fit(table, target), table, PEOPLE)
+            if _wanted(name):
+                _line(name.strip(), estimator.fit(features, target), features, None)
+        if _wanted(MIXED):
+            table, target = people()
+            _line(MIXED, mixed().fit(table, target), table, PEOPLE)
 
 
-PEOPLE = compiling.columns(age="long", income="double", plan="string", city="string", active="long")
+def _wanted(name: str) -> bool:
+    words = sys.argv[1:]
+    return not words or any(word in name for word in words)
+
+
+MIXED = "imputer, scaler, one-hot encoder, forest (100)"
+PEOPLE = Columns(
+    columns=(
+        Column(name="age", type="long"),
+        Column(name="income", type="double", required=False),
+        Column(name="plan", type="string"),
+        Column(name="city", type="string"),
+        Column(name="active", type="boolean"),
+    )
+)
 
 
 def people() -> tuple[pd.DataFrame, Any]:
@@ -105,7 +123,7 @@ def people() -> tuple[pd.DataFrame, Any]:
             "income": np.where(random.random(count) > 0.8, np.nan, random.normal(30_000, 9_000, count)),
             "plan": pd.Series(random.choice(["basic", "pro", "free"], count), dtype="str"),
             "city": pd.Series(random.choice([f"city {number}" for number in range(50)], count), dtype="str"),
-            "active": random.integers(0, 2, count),
+            "active": random.random(count) > 0.5,
         }
     )
     return table, (table["age"] > 50) ^ (table["plan"] == "pro")
