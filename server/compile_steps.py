@@ -62,6 +62,12 @@ def transformer(part: Any, flow: Flow) -> Made:
     return make(part, flow)
 
 
+def quiet() -> None:
+    """scikit-learn warns of what is asked here on purpose: unknown categories, columns without names. The filter stays: to put
+    filters back is not safe while other threads, such as MLflow's, do the same."""
+    warnings.filterwarnings("ignore", module="sklearn")
+
+
 def _numeric(part: Any, flow: Flow) -> None:
     if any(flow.text):
         raise NotPossible(f"{named(part)} gets columns of text")
@@ -272,9 +278,8 @@ class _Asked:
         frame = pd.DataFrame(dict(enumerate(columns)))
         if self._names is not None:
             frame.columns = self._names
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about categories that it does not know
-            result = self._encoder.transform(frame if self._names is not None else frame.to_numpy())
+        quiet()
+        result = self._encoder.transform(frame if self._names is not None else frame.to_numpy())
         return np.asarray(result.toarray() if hasattr(result, "toarray") else result, float)
 
     def unknown(self, index: int) -> npt.NDArray[np.float64] | None:

@@ -2,14 +2,13 @@
 
 import math
 import random
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from server import compiled, program, table
+from server import compile_steps, compiled, program, table
 from server.artifact import Artifact
 from server.compile import Compilation
 from server.compile_steps import UNKNOWN_TEXT
@@ -45,16 +44,15 @@ def compare(native: Model, engine: Engine, alone: Engine | None, artifact: Artif
     found = _Found()
     columns = _columns(native)
     maker = _Maker(random.Random(SEED), columns, artifact, made)  # noqa: S311 - the same rows each time, on purpose
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        rows = [*(artifact.example or ()), *(maker.row() for _ in range(SEEDED_ROWS))]
-        found.rows(native, engine, rows)
-        for row, oddity in maker.odd():
-            found.one(native, engine, row, oddity)
-        if alone is not None and made.width is not None and made.thresholds:
-            last = _as_model(made.last, made.width)
-            base = compiled.steps(made.before)(cast(compiled.Compiled, engine).data(rows)) if made.before else table.array(rows)
-            found.rows(last, alone, _at_thresholds(np.asarray(base, float), made.thresholds))
+    compile_steps.quiet()
+    rows = [*(artifact.example or ()), *(maker.row() for _ in range(SEEDED_ROWS))]
+    found.rows(native, engine, rows)
+    for row, oddity in maker.odd():
+        found.one(native, engine, row, oddity)
+    if alone is not None and made.width is not None and made.thresholds:
+        last = _as_model(made.last, made.width)
+        base = compiled.steps(made.before)(cast(compiled.Compiled, engine).data(rows)) if made.before else table.array(rows)
+        found.rows(last, alone, _at_thresholds(np.asarray(base, float), made.thresholds))
     return Parity(rows=found.count, worst=found.worst, difference=found.difference)
 
 
