@@ -126,7 +126,7 @@ def load(road: Road, connections: int, seconds: int, scratch: Path) -> Figures:
     cpu = (_cpu(road.process) - before) / int(answered) * 1e6
     failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", said)))
     failed += sum(int(n) for line in re.findall(r"Socket errors: (.*)", said) for n in re.findall(r"\d+", line))
-    (p50,), (p99,) = re.findall(r"50%\s+(\S+)", said), re.findall(r"99%\s+(\S+)", said)
+    (p50,), (p99,) = (re.findall(rf"^\s+{share}%\s+(\S+)", said, re.MULTILINE) for share in (50, 99))
     (rate,) = re.findall(r"Requests/sec:\s+(\S+)", said)
     return Figures(float(rate), cpu, p50, p99, failed)
 
