@@ -50,7 +50,7 @@ def test_every_command_of_the_readme_works(shell: dict[str, str]) -> None:
     )
     print(done.stdout)
     assert done.returncode == 0
-    assert '"model_version": "1"' in done.stdout
+    assert '"model_version":"1"' in done.stdout
     assert "HeldByPerson" in done.stdout
     assert f"{MODEL} version 2 ({MODEL}@champion)" in done.stdout
 
