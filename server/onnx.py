@@ -93,9 +93,6 @@ class _Nodes:
                 first_node, first_leaf = first_node + 1, first_leaf + 1
                 continue
             where = np.flatnonzero(inner)
-            if self._looks_like_a_leaf(tree, inner, first_node, first_leaf):
-                leaves.append((np.array([tree.target]), np.zeros(1)))
-                first_leaf += 1
             number = np.where(inner, np.cumsum(inner) - 1 + first_node, np.cumsum(~inner) - 1 + first_leaf)
             left, right = tree.left[where], tree.right[where]
             mode = np.full(len(where), LESS_OR_EQUAL)
@@ -122,19 +119,6 @@ class _Nodes:
         self.left_is_leaf, self.right_is_leaf, self.missing_left = columns[5:]
         self.target, self.weight = (np.concatenate(column) for column in zip(*leaves, strict=True))
         self.roots = np.array(roots)
-
-    @staticmethod
-    def _looks_like_a_leaf(tree: Tree, inner: Booleans, first_node: int, first_leaf: int) -> bool:
-        """ONNX Runtime takes a root for a leaf where both children have the same number, although one is a leaf and the
-        other is none (microsoft/onnxruntime#24679). One unused leaf before the tree's own makes the numbers differ."""
-        children = int(tree.left[0]), int(tree.right[0])
-        if inner[children[0]] == inner[children[1]]:
-            return False
-        numbers = [
-            first_node + int(inner[:child].sum()) if inner[child] else first_leaf + int((~inner[:child]).sum())
-            for child in children
-        ]
-        return numbers[0] == numbers[1]
 
 
 def _floor(thresholds: Floats) -> npt.NDArray[np.float32]:

@@ -98,17 +98,25 @@ def test_numbers_of_any_length_are_written_as_protobuf_wants_them() -> None:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_root_whose_children_have_the_same_number_is_no_leaf(mirrored: bool) -> None:
-    """Leaf 1 of all leaves and node 1 of all nodes, under one root (microsoft/onnxruntime#24679)."""
-    stump = Tree(
-        left=np.array([-1]), right=np.array([-1]), feature=np.zeros(1, int), threshold=np.zeros(1),
-        missing_left=np.zeros(1, bool), sets={}, target=0, weight=np.array([0.0]),
-    )  # fmt: skip
-    children = (np.array([1, -1, 3, -1, -1]), np.array([2, -1, 4, -1, -1]))
-    tree = Tree(
-        left=children[mirrored], right=children[not mirrored], feature=np.zeros(5, int), threshold=np.array([0.0, 0, 5, 0, 0]),
-        missing_left=np.zeros(5, bool), sets={}, target=0, weight=np.array([0.0, 1, 0, 3, 4]),
-    )  # fmt: skip
-    for before in ([], [stump], [stump, stump]):
-        forest = [*before, tree]
-        found = answered(onnx.encode([forest], 1, 1, single=False), np.array([[-1.0], [3.0], [9.0]]))
-        assert found.ravel().tolist() == [walked(tree, np.array([x])) for x in (-1.0, 3.0, 9.0)]
+    """The third of all leaves and the third of all nodes, under the root of the second tree (microsoft/onnxruntime#24679)."""
+    first = small([1, -1, -1], [2, -1, -1])
+    children = ([1, -1, 3, -1, -1], [2, -1, 4, -1, -1])
+    forest = [first, small(children[mirrored], children[not mirrored])]
+    rows = np.array([[-1.0], [3.0], [9.0]])
+    expected = [[walked(forest[0], row) + walked(forest[1], row)] for row in rows]
+    assert answered(onnx.encode([forest], 1, 1, single=False), rows).tolist() == expected
+
+
+def small(left: list[int], right: list[int]) -> Tree:
+    """A tree over one column."""
+    count = len(left)
+    return Tree(
+        left=np.array(left),
+        right=np.array(right),
+        feature=np.zeros(count, int),
+        threshold=np.arange(count, dtype=np.float64) * 2.5,
+        missing_left=np.zeros(count, bool),
+        sets={},
+        target=0,
+        weight=np.arange(count, dtype=np.float64) + 0.5,
+    )
