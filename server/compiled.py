@@ -262,6 +262,7 @@ class _Trees:
         self._part = part
         self._apart = directory / part.apart
         self._session = _session(directory / part.file)
+        self._run = self._session._sess.run  # what run() calls, after checks that take nearly as long as the trees
         self._dtype = np.float32 if self._session.get_inputs()[0].type == "tensor(float)" else np.float64
 
     def rows(self, data: Matrix) -> npt.NDArray[Any]:
@@ -273,7 +274,7 @@ class _Trees:
 
     def together(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What all trees add to each output."""
-        return cast(npt.NDArray[Any], self._session.run(None, {"x": rows})[0])
+        return cast(npt.NDArray[Any], self._run(["y0"], {"x": rows}, None)[0])
 
     def apart(self, rows: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
         """What each tree says to each row."""
