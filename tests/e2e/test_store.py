@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from functools import partial
 
 import pytest
 
@@ -16,11 +17,15 @@ AUDIENCE = "modeldeployment-store"
 FLIP = """
 import json, pathlib, sys
 store = pathlib.Path("/store")
-for file in json.loads((store / "manifests" / sys.argv[1].removeprefix("sha256:")).read_text())["files"]:
+manifest = store / "manifests" / sys.argv[1].removeprefix("sha256:")
+if not manifest.exists():
+    sys.exit()  # this replica has not copied it yet
+for file in json.loads(manifest.read_text())["files"]:
     path = store / "files" / file["sha256"]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+print("flipped")
 """
 
 
@@ -76,8 +81,8 @@ def test_only_the_init_step_has_a_token_and_only_for_the_store(team: Team, diges
 
 def test_what_every_disk_has_damaged_comes_again_from_the_registry(team: Team, digest: str) -> None:
     for replica in (0, 1):
-        store = f"{RELEASE}-{replica}"
-        team.cluster.kubectl("exec", "-n", SYSTEM_NAMESPACE, store, "-c", "store", "--", "python", "-c", FLIP, digest)
+        flip = ("-n", SYSTEM_NAMESPACE, f"{RELEASE}-{replica}", "-c", "store", "--", "python", "-c", FLIP, digest)
+        until(f"replica {replica} to have the files", partial(team.cluster.kubectl, "exec", *flip), 60)
     team.patch({"replicas": 2})
     until("a second pod to be ready", lambda: team.status().get("readyReplicas") == 2 or None, 240)
     assert team.ready() == ("True", "Serving")
