@@ -82,7 +82,7 @@ def test_only_the_init_step_has_a_token_and_only_for_the_store(team: Team, diges
 def test_what_every_disk_has_damaged_comes_again_from_the_registry(team: Team, digest: str) -> None:
     for replica in (0, 1):
         flip = ("-n", SYSTEM_NAMESPACE, f"{RELEASE}-{replica}", "-c", "store", "--", "python", "-c", FLIP, digest)
-        until(f"replica {replica} to have the files", partial(team.cluster.kubectl, "exec", *flip), 60)
+        until(f"replica {replica} to have the files", partial(team.cluster.kubectl, "exec", *flip), 150)
     team.patch({"replicas": 2})
     until("a second pod to be ready", lambda: team.status().get("readyReplicas") == 2 or None, 240)
     assert team.ready() == ("True", "Serving")
