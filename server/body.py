@@ -57,7 +57,7 @@ async def read(receive: Receive, head: Head, limit: int, seconds: float) -> Requ
         raise BodyTooLarge(_too_large(limit))  # it asked before sending
     first = receive()
     try:
-        waiting = first.send(None)  # type: ignore[attr-defined]
+        waiting = first.send(None)  # type: ignore[attr-defined]  # an Awaitable to ASGI; uvicorn's is a coroutine
     except StopIteration as there:  # nearly always the body is there already, and no clock is needed
         message: Message = there.value
         if not message.get("more_body") and message["type"] == "http.request" and len(message["body"]) <= limit:

@@ -152,7 +152,7 @@ def _as_model(estimator: Any, width: int) -> Model:
 
 def _at_thresholds(base: np.ndarray[Any, Any], thresholds: Sequence[tuple[int, float]]) -> np.ndarray[Any, Any]:
     """Rows that lie exactly where a tree divides, and next to it on both sides, as float64 and as float32."""
-    chosen = random.Random(SEED).sample(thresholds, min(THRESHOLDS, len(thresholds)))  # noqa: S311
+    chosen = random.Random(SEED).sample(thresholds, min(THRESHOLDS, len(thresholds)))  # noqa: S311 - as above
     rows = base[np.arange(6 * len(chosen)) % len(base)].copy()
     for number, (column, value) in enumerate(chosen):
         single = np.float32(value)

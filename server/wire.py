@@ -34,7 +34,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is there, and should say something soon."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn wants a Transport, as a TCP server has
         self.head_since = time.perf_counter()
 
     def on_message_begin(self) -> None:
@@ -42,6 +42,7 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self.head_since = time.perf_counter()
         self._head_bytes = 0
+        # Two keys more than uvicorn's type of a scope has; ASGI allows that.
         self.scope["arrived"] = self.head_since  # type: ignore[typeddict-unknown-key]
         self.scope["crowd"] = len(self.tasks)  # type: ignore[typeddict-unknown-key]
 

@@ -43,7 +43,13 @@ from server.table import Row
 from tests.unit.server import factories
 from tests.unit.server.local import Client
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+# MLflow's own: how it compares the columns of an example, and its advice on type hints and whole numbers. As errors, the
+# latter would keep it from writing a signature. And scikit-learn's word on names: some cases mix frames and arrays on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Operation with range is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*(Any type hint is inferred|Add type hints|Hint. Inferred schema):UserWarning"),
+    pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning"),
+]
 
 SIZE = 24
 RANDOM = np.random.default_rng(0)
@@ -84,7 +90,7 @@ def encoded() -> Any:
 
 
 def hours(frame: pd.DataFrame) -> Any:
-    return frame.assign(since=frame["since"].dt.hour, weekday=frame["since"].dt.dayofweek)
+    return frame.assign(since=frame["since"].dt.hour, weekday=frame["since"].dt.day_of_week)
 
 
 PICKLED = {"serialization_format": "cloudpickle"}
@@ -335,7 +341,7 @@ def test_what_cannot_be_served_is_refused_with_a_sentence(
 
 
 def test_another_flavor_is_refused_with_what_is_supported(tmp_path: Path) -> None:
-    mlflow.pyfunc.save_model(tmp_path / "model", python_model=lambda rows: rows, pip_requirements=["scikit-learn"])
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=lambda model_input: model_input, pip_requirements=["scikit-learn"])
     with pytest.raises(FlavorUnsupported, match=r"flavors python_function\. Supported is sklearn, serialized as skops"):
         artifact.read(tmp_path / "model")
 

@@ -79,7 +79,7 @@ def test_tritons_client(url: str, expected: list[int], binary: bool) -> None:
             client.infer("other", columns(binary))
 
 
-@pytest.mark.filterwarnings("ignore")  # importing it warns of type hints
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # as MLflow is imported
 def test_mlflows_client(url: str, served: Process, expected: list[int]) -> None:
     from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 

@@ -65,14 +65,13 @@ PREDICTORS = [name for name, kind in estimators.KINDS.items() if hasattr(kind, "
 COMPILED = {*compiler._FINALS, *compiler._WRAPPERS, "Pipeline"}
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore:Class PassiveAggressive:FutureWarning")  # on their way out, and served until then
 @pytest.mark.parametrize("name", [name for name in PREDICTORS if name in COMPILED - {"BaggingClassifier"}])
 def test_each_estimator_of_the_list_is_compiled(name: str, tmp_path: Path) -> None:
     made = compiling.report(estimators.fitted(name), tmp_path)
     assert (made.reason, made.rows >= parity.SEEDED_ROWS, made.worst < 1e-12) == (None, True, True)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name in PREDICTORS if name not in COMPILED])
 def test_any_other_is_named(name: str, tmp_path: Path) -> None:
     reason = compiling.report(estimators.fitted(name), tmp_path).reason or ""
@@ -128,7 +127,6 @@ HARDER: dict[str, tuple[Any, Any, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", HARDER.values(), ids=HARDER)
 def test_harder_ones_are_compiled_too(case: tuple[Any, Any, Any], tmp_path: Path) -> None:
     estimator, rows, target = case
@@ -169,7 +167,6 @@ ENCODERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 def test_categories_become_the_numbers_that_scikit_learn_makes_of_them(encoder: Any, tmp_path: Path) -> None:
     table = people()
@@ -185,7 +182,6 @@ def test_categories_become_the_numbers_that_scikit_learn_makes_of_them(encoder: 
     assert made.rows > parity.SEEDED_ROWS + parity.ODD_ROWS / 2
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_histograms_encode_their_categories_themselves(tmp_path: Path) -> None:
     table = people()[["age", "plan", "income", "city"]].astype({"plan": "category", "city": "category"})
     boosted = HistGradientBoostingClassifier(max_iter=8, categorical_features=["plan", "city"]).fit(table, leaves(table))
@@ -207,7 +203,7 @@ def regression_of_two() -> Any:
     return RandomForestRegressor(2).fit(TWO, np.stack([LABELS, -LABELS], axis=1))
 
 
-class Odd(RandomForestClassifier):  # type: ignore[misc]
+class Odd(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn has no types
     """Its name says that it may answer otherwise."""
 
 
@@ -253,7 +249,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], Inputs, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("make", "inputs", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_compiled_says_what_stands_in_the_way(
     make: Callable[[], Any], inputs: Inputs, reason: str, tmp_path: Path
@@ -261,7 +256,6 @@ def test_what_cannot_be_compiled_says_what_stands_in_the_way(
     assert reason in (compiling.report(make(), tmp_path, inputs).reason or "")
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_row_that_only_one_of_them_answers_is_described(tmp_path: Path) -> None:
     """A truth value that is missing makes scikit-learn's sparse matrices fail."""
     table = people()[["plan", "active"]]

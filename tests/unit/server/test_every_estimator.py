@@ -42,8 +42,8 @@ def artifact(directory: Path, content: bytes, serialization: Serialization, inpu
     )
 
 
+@pytest.mark.filterwarnings("ignore:Class PassiveAggressive:FutureWarning")  # on their way out, and served until then
 @pytest.mark.parametrize("name", estimators.KINDS)
-@pytest.mark.filterwarnings("ignore")
 def test_it_is_served_as_it_was_fitted(name: str, tmp_path: Path) -> None:
     estimator = estimators.fitted(name)
     served = []

@@ -39,7 +39,7 @@ def test_a_frame_of_numbers_has_its_columns_in_order() -> None:
 
 
 def test_an_array_of_numbers_is_the_frame_of_its_rows() -> None:
-    columns = [Column(name=name, type=kind) for name, kind in {"a": "long", "b": "float", "c": "integer"}.items()]  # type: ignore[arg-type]
+    columns = [Column(name="a", type="long"), Column(name="b", type="float"), Column(name="c", type="integer")]
     rows: list[list[Value]] = [[1, 0.5, None], [2, None, 3]]
     pd.testing.assert_frame_equal(frames.frame(columns, table.array(rows)), frames.frame(columns, rows))
 
