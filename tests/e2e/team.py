@@ -23,6 +23,7 @@ from training.__main__ import main as train
 
 NAME = "breast-cancer"
 RATE = 50
+REVISION = "deployment.kubernetes.io/revision"
 
 
 @dataclass
@@ -167,12 +168,24 @@ class Team:
         return str(self.status(name).get("serving", {}).get("version", ""))
 
     def until_serving(self, version: str, reason: str = "Serving", name: str = NAME) -> None:
-        """Wait until `version` alone serves and Ready is True for that reason."""
+        """Wait until `version` alone serves, Ready is True for that reason, and no rollout is on its way that the status
+        does not tell of yet."""
         until(
             f"{name} serves version {version} ({reason})",
-            lambda: (self.serving(name), *self.ready(name)) == (version, "True", reason) or None,
+            lambda: (
+                (self._newest_revision_is_told(name), self.serving(name), *self.ready(name)) == (True, version, "True", reason)
+                or None
+            ),
             180,
         )
+
+    def _newest_revision_is_told(self, name: str) -> bool:
+        """Whether the newest rollout in the status is the Deployment's own: else what Ready says is about the one before."""
+        deployment = self.cluster.get("deployment", name, self.namespace)
+        if deployment is None or deployment["status"].get("observedGeneration") != deployment["metadata"]["generation"]:
+            return False
+        told = {str(entry["revision"]) for entry in self.status(name).get("history", [])[:1]}
+        return told == {deployment["metadata"]["annotations"].get(REVISION)}
 
     def until_ready_is(self, status: str, reason: str, name: str = NAME) -> None:
         until(f"{name} has Ready={status} {reason}", lambda: self.ready(name) == (status, reason) or None, 120)

@@ -153,9 +153,11 @@ class TestUndo:
         assert "hold" not in team.status()
 
     def test_to_a_revision_that_is_gone_is_refused_by_kubectl(self, team: Team, load: Traffic) -> None:
+        before = generation_of_deployment(team)
         with pytest.raises(CommandFailedError, match="unable to find specified revision"):
             team.undo("--to-revision=4711")
-        assert team.ready() == ("True", "Serving")
+        looked_at(team)
+        assert (generation_of_deployment(team), team.ready()) == (before, ("True", "Serving"))
 
     def test_to_a_revision_while_mlflow_is_away(self, team: Team, load: Traffic) -> None:
         revision = next(each["revision"] for each in team.status()["history"] if each["version"] == Versions.second)
@@ -248,6 +250,12 @@ def replicas(team: Team) -> int:
 
 def generation(team: Team) -> int:
     return int(team.resource()["metadata"]["generation"])
+
+
+def generation_of_deployment(team: Team) -> int:
+    found = team.cluster.get("deployment", NAME, team.namespace)
+    assert found is not None
+    return int(found["metadata"]["generation"])
 
 
 def operator_pods(team: Team) -> list[Object]:
