@@ -1,19 +1,19 @@
-"""The command line: progress and a summary on standard output, and an exit code that says who has to act.
+"""The command line: a subcommand for each thing to do, and an exit code that says who has to act.
 
-0: a version is registered. 1: MLflow did not do its part. 2: the table or an option has to change.
+0: it is done. 1: MLflow did not do its part. 2: the table or an option has to change. 3: the model is not good enough.
 """
 
+import argparse
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from training import arguments
+from training import command_run
 from training.errors import TrainingError
-from training.pipeline_run import Say, run
 from training.settings import MLFLOW_ENVIRONMENT
-from training.summary import summary
+
+COMMANDS = (command_run,)
+"""Each has `add`, which makes a subcommand with its options, and what it does as the default of `do`."""
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -21,8 +21,8 @@ def main(given: Sequence[str] | None = None) -> int:
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        settings = arguments.settings(arguments.parser().parse_args(given), os.environ)
-        print(summary(run(settings, step), settings))
+        asked = parser().parse_args(given)
+        asked.do(asked, os.environ)
     except TrainingError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
@@ -32,20 +32,15 @@ def main(given: Sequence[str] | None = None) -> int:
     return 0
 
 
-@contextmanager
-def step(name: str) -> Iterator[Say]:
-    """Shows the name at once, and what came of it with the seconds that it took."""
-    began, found = time.monotonic(), list[str]()
-    print(f"  {name:<10}", end="", flush=True)
-    try:
-        yield found.append
-    except BaseException:
-        print("failed", flush=True)
-        raise
-    first, *others = found
-    print(f"{time.monotonic() - began:6.1f} s  {first}")
-    for other in others:
-        print(f"{'':22}{other}", flush=True)
+def parser() -> argparse.ArgumentParser:
+    """Of `python -m training`."""
+    whole = argparse.ArgumentParser(
+        prog="python -m training", description="From a table of data to a model version that can be deployed."
+    )
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return whole
 
 
 if __name__ == "__main__":

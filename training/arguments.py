@@ -1,4 +1,4 @@
-"""The options of the command line, and the settings that they make."""
+"""The options of `run`, and the settings that they make."""
 
 import argparse
 import math
@@ -19,18 +19,8 @@ from training.settings import (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """Of `python -m training`, with a subcommand for each thing to do."""
-    whole = argparse.ArgumentParser(
-        prog="python -m training", description="From a table of data to a model version that can be deployed."
-    )
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="train on a table and register a version",
-        description="Trains a classifier on a table and registers it with MLflow as a new version of a model.",
-        epilog="--drop, --require, --range and --tag can be given several times.",
-    )
+def add(run: argparse.ArgumentParser) -> None:
+    """To a subcommand that trains on a table and registers what comes of it."""
     default = {name: field.default for name, field in RunSettings.model_fields.items()}
 
     about = run.add_argument_group("what to train on")
@@ -66,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--tracking-uri", metavar="URI", help=f"where MLflow answers; else MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING_URI}"
     )
-    return whole
 
 
 def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSettings:

@@ -12,7 +12,7 @@ from training.settings import RunSettings
 from training.table import checked, split
 
 if TYPE_CHECKING:
-    from training.register import Version
+    from training.registration import Version
 
 Say: TypeAlias = Callable[[str], None]
 """Tells a person what a step found."""
@@ -42,7 +42,7 @@ def run(settings: RunSettings, step: Step) -> Outcome:
 
     with step("MLflow") as say:
         # Not imported above: it takes seconds, and a mistake in the table should be told at once.
-        from training.register import Candidate, connect
+        from training.registration import Candidate, connect
 
         registry = connect(settings)
         say(f"answers at {settings.tracking_uri}")

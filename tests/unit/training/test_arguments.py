@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.arguments import parser, settings
+from training.__main__ import parser
+from training.arguments import settings
 from training.errors import InputError
 from training.settings import RunSettings
 

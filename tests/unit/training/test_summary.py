@@ -31,7 +31,7 @@ def test_a_name_that_a_service_can_have(model: str, name: str) -> None:
 
 
 def test_the_summary_has_what_a_person_needs_next() -> None:
-    from training.register import Version
+    from training.registration import Version
 
     version = Version(name="fraud", number="3", run_id="r", url="http://m/#/models/fraud/versions/3")
     outcome = Outcome(version=version, folds={"f1": Spread(mean=0.9, std=0.01)}, test={"f1": 0.92}, positive="yes")
