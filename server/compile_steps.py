@@ -134,8 +134,13 @@ def _selection(part: Any, flow: Flow) -> Made:
     return [program.Select(columns=columns)], flow.taken(columns)
 
 
+def _nothing(value: Any) -> bool:
+    """Whether it is None, NaN or pandas' NA, which are one and the same in a request."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
 def _imputer(part: Any, flow: Flow) -> Made:
-    if part.missing_values is not None and part.missing_values == part.missing_values:
+    if not _nothing(part.missing_values):
         raise NotPossible(f"SimpleImputer of {part.missing_values!r} is not compiled")
     statistics = part.statistics_.tolist()
     if any(flow.text):

@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -13,9 +14,11 @@ from training.settings import (
     BUILT_IN_TARGET,
     DEFAULT_TRACKING_URI,
     KIND_NAMES,
+    Duplicates,
     Kind,
     Range,
     RunSettings,
+    Task,
 )
 
 
@@ -26,6 +29,7 @@ def add(run: argparse.ArgumentParser) -> None:
     about = run.add_argument_group("what to train on")
     about.add_argument("--data", type=Path, metavar="FILE", help="CSV or Parquet; else scikit-learn's breast cancer table")
     about.add_argument("--target", metavar="COLUMN", help="the column to predict; needed with --data")
+    about.add_argument("--task", choices=get_args(Task), help="else told from the values of the target")
     about.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
     about.add_argument(
         "--require",
@@ -42,9 +46,18 @@ def add(run: argparse.ArgumentParser) -> None:
         help="what is possible, with either side left empty if open; refused outside, here and when served",
     )
 
+    about.add_argument(
+        "--duplicates", choices=get_args(Duplicates), default=default["duplicates"],
+        help="rows that are there more than once; default: %(default)s",
+    )  # fmt: skip
+
     how = run.add_argument_group("how to train")
     how.add_argument("--trees", type=int, default=default["trees"], metavar="N", help="default: %(default)s")
     how.add_argument("--max-depth", type=int, default=default["max_depth"], metavar="N", help="default: %(default)s")
+    how.add_argument(
+        "--min-samples-split", type=int, default=default["min_samples_split"], metavar="N", help="default: %(default)s"
+    )
+    how.add_argument("--balance", action="store_true", help="give each class the same weight, however rare it is")
     how.add_argument("--folds", type=int, default=default["folds"], metavar="N", help="default: %(default)s")
     how.add_argument("--test-size", type=float, default=default["test_size"], metavar="SHARE", help="default: %(default)s")
     how.add_argument("--seed", type=int, default=default["seed"], metavar="N", help="default: %(default)s")
@@ -68,6 +81,7 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
         return RunSettings(
             data=given.data,
             target=given.target or BUILT_IN_TARGET,
+            task=given.task,
             name=given.name or BUILT_IN_NAME,
             alias=given.alias,
             tracking_uri=given.tracking_uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
@@ -75,8 +89,11 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
             drop=tuple(given.drop),
             require=dict(_requirement(text) for text in given.require),
             ranges=dict(_range(text) for text in given.range),
+            duplicates=given.duplicates,
             trees=given.trees,
             max_depth=given.max_depth,
+            min_samples_split=given.min_samples_split,
+            balance=given.balance,
             folds=given.folds,
             test_size=given.test_size,
             seed=given.seed,

@@ -21,6 +21,11 @@ Where: TypeAlias = Callable[[int], str]
 """What to call the row with this index."""
 
 TRUTH: Mapping[str, bool] = {"true": True, "false": False}
+DATE = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?"
+COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+"
+LOOKED_AT = 1000
+"""So many of a column's texts say what it holds."""
+MOST = 0.9
 NUMBERS = {"integer", "floating", "decimal", "mixed-integer-float"}
 
 
@@ -65,11 +70,12 @@ class Reader:
             return cells
         if types.is_object_dtype(cells):
             odd = ~cells.map(lambda cell: isinstance(cell, str | bool | int | float) or _number(cell) is not None)
-            self._refuse(name, cells, odd.to_numpy() & cells.notna().to_numpy(), "is neither number, text nor true/false")
+            self._refuse(name, cells, odd.to_numpy() & cells.notna().to_numpy(), "is neither number, text nor true/false",
+                         f'Turn the column into one of them, or leave it out with --drop "{name}".')  # fmt: skip
             return cells
         raise InputError(
             f'Column "{name}" has the type {cells.dtype}, which a model can\'t be trained on. Turn it into numbers '
-            f'(a date into an age in days, say), or leave it out with --drop "{name}".'
+            f'(a date into an age in days, or into year and month), or leave it out with --drop "{name}".'
         )
 
     def _is_boolean(self, cells: pd.Series) -> bool:
@@ -107,7 +113,27 @@ class Reader:
         if not isinstance(cells.dtype, pd.StringDtype):
             texts = cells.map(lambda cell: isinstance(cell, str)).to_numpy(dtype=bool)
             self._refuse(name, cells, ~texts & ~missing, "is no text")
+        if name not in self.require:
+            self._refuse_what_only_looks_like_text(name, cells, missing)
         return Column(name=name, kind="string", optional=bool(missing.any())), cells.astype("str")
+
+    def _refuse_what_only_looks_like_text(self, name: str, cells: pd.Series, missing: Mask) -> None:
+        """Dates and numbers with a comma are texts in a file, and a category each would teach a model nothing."""
+        there = np.flatnonzero(~missing)
+        first = cells.iloc[there[:LOOKED_AT]].astype(str).str.strip()
+        for pattern, what, advice in (
+            (DATE, "is a date, like most of the column.", "Turn it into numbers (an age in days, or year and month)"),
+            (COMMA, "is a number with a comma, like most of the column.", "Write numbers with a point"),
+        ):
+            fits = first.str.fullmatch(pattern).to_numpy(dtype=bool)
+            if fits.mean() > MOST:
+                bad = np.zeros(len(cells), dtype=bool)
+                bad[there[int(np.argmax(fits))]] = True
+                refuse(
+                    name, cells, bad, self.where, what,
+                    f'{advice}, or leave the column out with --drop "{name}". If each is a category, say so: '
+                    f'--require "{name}:string".',
+                )  # fmt: skip
 
     def _refuse(self, name: str, cells: pd.Series, bad: Mask, what: str, advice: str = "") -> None:
         if bad.any():

@@ -15,7 +15,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     command = commands.add_parser(
         "run",
         help="train on a table and register a version",
-        description="Trains a classifier on a table and registers it with MLflow as a new version of a model.",
+        description="Trains a classifier or a regressor on a table and registers it with MLflow as a new version of a model.",
         epilog="--drop, --require, --range and --tag can be given several times.",
     )
     arguments.add(command)

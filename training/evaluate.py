@@ -1,18 +1,36 @@
-"""How good a classifier is: over folds of the training part, then once on the test part that nothing else touched."""
+"""How good a model is: over folds of the training part, then once on the test part that nothing else touched."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
-from sklearn.model_selection import StratifiedKFold
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    mean_absolute_error,
+    precision_score,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
-from training.settings import RunSettings
+from training.settings import RunSettings, Task
 from training.table import Part, Split
+from training.target import Labels
 
 Scores: TypeAlias = dict[str, float]
+
+ROWS_AT_ONCE = 10_000
+"""More are answered in turns, one to a processor: memory has a bound, and the answers are the same on any machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +41,32 @@ class Spread:
     std: float
 
 
-def folds(part: Part, settings: RunSettings) -> Iterator[Split]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a pipeline answered to some rows, beside what is right."""
+
+    labels: Labels
+    predictions: npt.NDArray[Any]
+    probabilities: npt.NDArray[np.float64] | None
+    """A column a class; None where quantities are predicted."""
+    classes: npt.NDArray[Any] | None
+
+    @property
+    def positive(self) -> Any:
+        """The second of two classes in sorted order (1 of 0 and 1, "yes" of "no" and "yes"); None where there are not two."""
+        return self.classes[1] if self.classes is not None and len(self.classes) == 2 else None
+
+    @property
+    def truth(self) -> npt.NDArray[np.bool_]:
+        """Whether a row is of a class, a column a class."""
+        assert self.classes is not None  # noqa: S101 - only where there are classes
+        return np.asarray(self.labels[:, None] == self.classes[None, :], dtype=bool)
+
+
+def folds(part: Part, task: Task, settings: RunSettings) -> Iterator[Split]:
     """Each part of the training rows once to judge by, with the others to train on."""
-    stratified = StratifiedKFold(settings.folds, shuffle=True, random_state=settings.seed)
-    for train, judge in stratified.split(part.features, part.labels):
+    kind = StratifiedKFold if task == "classification" else KFold
+    for train, judge in kind(settings.folds, shuffle=True, random_state=settings.seed).split(part.features, part.labels):
         yield Split(train=_rows(part, train), test=_rows(part, judge))
 
 
@@ -36,32 +76,58 @@ def spread(scores: Sequence[Scores]) -> dict[str, Spread]:
     return {metric: Spread(mean=float(np.mean(those)), std=float(np.std(those))) for metric, those in values.items()}
 
 
-def evaluate(pipeline: Pipeline, part: Part) -> Scores:
-    """Accuracy, precision, recall, F1 and ROC AUC.
+def judge(pipeline: Pipeline, part: Part) -> Judged:
+    """Ask it."""
+    classes = getattr(pipeline, "classes_", None)
+    return Judged(
+        labels=part.labels,
+        predictions=_asked(pipeline.predict, part.features),
+        probabilities=None if classes is None else _asked(pipeline.predict_proba, part.features),
+        classes=classes,
+    )
 
-    With two classes they are those of the second one in sorted order (1 of 0 and 1, "yes" of "no" and "yes");
-    with more they are the mean over the classes, each against the rest.
+
+def scores(judged: Judged) -> Scores:
+    """Every figure of a part.
+
+    Precision, recall and F1 of two classes are those of the positive one; of more they are the mean over the classes, each
+    against the rest, and so are both areas under curves.
     """
-    classes, positive = pipeline.classes_, positive_class(pipeline)
-    answers, probabilities = pipeline.predict(part.features), pipeline.predict_proba(part.features)
-    binary = positive is not None
-    how: dict[str, Any] = {"average": "binary", "pos_label": positive} if binary else {"average": "macro"}
+    labels, predictions = judged.labels, judged.predictions
+    if judged.probabilities is None:
+        return {
+            "rmse": float(root_mean_squared_error(labels, predictions)),
+            "mae": float(mean_absolute_error(labels, predictions)),
+            "r2": float(r2_score(labels, predictions)),
+        }
+    two = judged.positive is not None
+    how: dict[str, Any] = {"average": "binary", "pos_label": judged.positive} if two else {"average": "macro"}
+    truth, probabilities = judged.truth, judged.probabilities
+    squares = np.square(probabilities - truth).sum(axis=1).mean()
+    if two:
+        truth, probabilities = truth[:, 1], probabilities[:, 1]
     return {
-        "accuracy": float(accuracy_score(part.labels, answers)),
-        "precision": float(precision_score(part.labels, answers, zero_division=0, **how)),
-        "recall": float(recall_score(part.labels, answers, zero_division=0, **how)),
-        "f1": float(f1_score(part.labels, answers, zero_division=0, **how)),
-        "roc_auc": float(
-            roc_auc_score(part.labels, probabilities[:, 1])
-            if binary
-            else roc_auc_score(part.labels, probabilities, multi_class="ovr", labels=classes)
-        ),
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "precision": float(precision_score(labels, predictions, zero_division=0, **how)),
+        "recall": float(recall_score(labels, predictions, zero_division=0, **how)),
+        "f1": float(f1_score(labels, predictions, zero_division=0, **how)),
+        "roc_auc": float(roc_auc_score(truth, probabilities, average="macro")),
+        "pr_auc": float(average_precision_score(truth, probabilities, average="macro")),
+        "brier": float(squares / 2 if two else squares),
     }
 
 
-def positive_class(pipeline: Pipeline) -> Any:
-    """The second of two classes in sorted order; None where there are more."""
-    return pipeline.classes_[1] if len(pipeline.classes_) == 2 else None
+def evaluate(pipeline: Pipeline, part: Part) -> Scores:
+    """Ask it, and count."""
+    return scores(judge(pipeline, part))
+
+
+def _asked(ask: Callable[[pd.DataFrame], npt.NDArray[Any]], rows: pd.DataFrame) -> npt.NDArray[Any]:
+    if len(rows) <= ROWS_AT_ONCE:
+        return ask(rows)
+    parts = [rows.iloc[first : first + ROWS_AT_ONCE] for first in range(0, len(rows), ROWS_AT_ONCE)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(ask, parts)))
 
 
 def _rows(part: Part, rows: Any) -> Part:

@@ -27,10 +27,11 @@ def example(part: Part, count: int) -> pd.DataFrame:
 
 def answer(pipeline: Pipeline, rows: pd.DataFrame) -> Answer:
     """What the pipeline says to these rows, to the last bit."""
+    classes = getattr(pipeline, "classes_", None)
     return Answer(
         predictions=pipeline.predict(rows).tolist(),
-        probabilities=pipeline.predict_proba(rows).tolist(),
-        classes=pipeline.classes_.tolist(),
+        probabilities=None if classes is None else pipeline.predict_proba(rows).tolist(),
+        classes=None if classes is None else classes.tolist(),
     )
 
 

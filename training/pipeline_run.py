@@ -1,12 +1,15 @@
 """The story of a training run: from a table of data to a registered version. Reads top to bottom."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from training.data import load
-from training.evaluate import Scores, Spread, evaluate, folds, positive_class, spread
+from training.estimators import recipe
+from training.evaluate import Scores, Spread, evaluate, folds, judge, spread
+from training.evaluate import scores as scored
 from training.pipeline import fit
 from training.settings import RunSettings
 from training.table import checked, split
@@ -38,7 +41,7 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         table = checked(load(settings.data, texts), settings)
         say(table.summary())
         for note in table.notes:
-            say(f"note: {note}")
+            say(note)
 
     with step("MLflow") as say:
         # Not imported above: it takes seconds, and a mistake in the table should be told at once.
@@ -51,30 +54,45 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         parts = split(table, settings)
         say(f"{len(parts.train.labels)} rows to train on, {len(parts.test.labels)} to test with")
 
-    scores = []
-    for number, fold in enumerate(folds(parts.train, settings), start=1):
+    chosen, scores = recipe(settings), []
+    for number, fold in enumerate(folds(parts.train, table.task, settings), start=1):
         with step(f"fold {number}") as say:
-            scores.append(evaluate(fit(fold.train, table.columns, settings), fold.test))
+            scores.append(evaluate(fit(fold.train, table.columns, chosen, table.task, settings), fold.test))
             say(told(scores[-1]))
 
     with step("fit") as say:
-        pipeline = fit(parts.train, table.columns, settings)
-        say(f"{settings.trees} trees, at most {settings.max_depth} deep")
+        pipeline = fit(parts.train, table.columns, chosen, table.task, settings)
+        say(str(chosen))
 
     with step("test") as say:
-        test = evaluate(pipeline, parts.test)
+        judged = judge(pipeline, parts.test)
+        test = scored(judged)
         say(told(test))
 
     with step("register") as say:
-        candidate = Candidate(table=table, split=parts, pipeline=pipeline, folds=spread(scores), test=test)
+        candidate = Candidate(
+            table=table, split=parts, pipeline=pipeline, parameters=chosen.parameters(), folds=spread(scores), test=test
+        )
         version = registry.register(candidate)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))
         if version.not_compiled:
             say(f"scikit-learn itself will answer, more slowly: {version.not_compiled}")
 
-    return Outcome(version=version, folds=candidate.folds, test=test, positive=positive_class(pipeline))
+    return Outcome(version=version, folds=candidate.folds, test=test, positive=judged.positive)
+
+
+FIRST = {"accuracy": "accuracy", "f1": "F1", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+"""The figures that are looked at first."""
 
 
 def told(scores: Scores) -> str:
-    """The figures that are looked at first."""
-    return f"accuracy {scores['accuracy']:.3f}, F1 {scores['f1']:.3f}, ROC AUC {scores['roc_auc']:.3f}"
+    """Those, in one line."""
+    return ", ".join(f"{name} {shown(metric, scores[metric])}" for metric, name in FIRST.items() if metric in scores)
+
+
+def shown(metric: str, value: float, size: float | None = None) -> str:
+    """Three digits behind the point; of an error in the target's own unit, as many as `size` has three digits."""
+    size = abs(value if size is None else size)
+    if metric not in ("rmse", "mae") or not math.isfinite(size) or size == 0:
+        return f"{value:.3f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(size)))}f}"

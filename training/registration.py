@@ -32,7 +32,7 @@ from training.table import Split, Table
 REQUIREMENTS = ("scikit-learn", "numpy", "pandas", "scipy", "joblib", "cloudpickle")
 """What the estimator's file needs. Named, since MLflow would start processes to find out."""
 TYPES = {"number": "double", "boolean": "boolean", "string": "string"}
-LABEL_TYPES = {"i": "long", "b": "boolean", "O": "string"}
+LABEL_TYPES = {"i": "long", "b": "boolean", "O": "string", "f": "double"}
 SERIALIZATION = "cloudpickle"
 
 
@@ -43,6 +43,8 @@ class Candidate:
     table: Table
     split: Split
     pipeline: Pipeline
+    parameters: Mapping[str, Any]
+    """Of the estimator, as MLflow records them."""
     folds: Mapping[str, Spread]
     test: Scores
 
@@ -149,7 +151,9 @@ def _parameters(candidate: Candidate, settings: RunSettings) -> dict[str, Any]:
         "data_fingerprint": candidate.table.fingerprint,
         "rows": len(candidate.table.all.labels),
         "columns": len(candidate.table.columns),
-        **settings.model_dump(include={"target", "trees", "max_depth", "folds", "test_size", "seed"}),
+        "task": candidate.table.task,
+        **settings.model_dump(include={"target", "folds", "test_size", "seed"}),
+        **candidate.parameters,
     }
 
 

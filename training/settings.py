@@ -14,6 +14,12 @@ from training.errors import InputError
 Kind: TypeAlias = Literal["number", "integer", "boolean", "string"]
 """What a column can be required to be. An integer is trained on, and served, as a number."""
 
+Task: TypeAlias = Literal["classification", "regression"]
+"""Whether classes are predicted, or quantities."""
+
+Duplicates: TypeAlias = Literal["keep", "drop", "refuse"]
+"""What is done with a row that is the same as an earlier one in every column."""
+
 KIND_NAMES: dict[str, Kind] = {
     "number": "number", "float": "number", "double": "number",
     "integer": "integer", "int": "integer", "long": "integer",
@@ -51,6 +57,8 @@ class RunSettings(BaseModel):
     """A CSV or Parquet file; None is scikit-learn's breast cancer table."""
     target: str
     """The column to predict."""
+    task: Task | None = None
+    """None: what the values of the target look like."""
     name: str
     """The registered model that gets a new version."""
     alias: str | None = None
@@ -67,20 +75,31 @@ class RunSettings(BaseModel):
     ranges: dict[str, Range] = {}
     """What a person declares as possible; a value outside is refused here, and later by the server."""
 
+    duplicates: Duplicates = "keep"
+    """Rows that are in the table twice; one of them in each part makes the figures look better than they are."""
+
     trees: Annotated[int, Field(ge=1)] = 100
     max_depth: Annotated[int, Field(ge=1)] = 10
+    min_samples_split: Annotated[int, Field(ge=2)] = 2
+    """A part of a tree with fewer rows is not divided further."""
+    balance: bool = False
+    """Each class weighs the same in training, however rare: more of a rare one is found, and its probabilities are too high."""
     folds: Annotated[int, Field(ge=2)] = 5
     test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the rows that nothing but the last evaluation sees."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Decides the split, the folds and the forest."""
 
+    jobs: int = -1
+    """Processors that an estimator is trained on; -1: all."""
     example_rows: int = 5
     """Rows of the test part that are recorded with their answer."""
     max_categories: int = 100
     """Texts of one column that are told apart; the rarer ones are taken together, which bounds memory."""
-    max_classes: int = 100
-    """More different values than this in an integer target mean a quantity, not a class."""
+    max_classes: int = 20
+    """More different values than this in a target of whole numbers look like a quantity, not like classes."""
+    rare_share: float = 0.02
+    """A class with a smaller share of the rows than this is worth a remark."""
     numeric_share: float = 0.5
     """A column where this share of the values are numbers is numeric, and a text in it is a mistake."""
 

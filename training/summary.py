@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from training.pipeline_run import Outcome
+from training.pipeline_run import Outcome, shown
 from training.settings import RunSettings
 
 
@@ -13,7 +13,8 @@ def summary(outcome: Outcome, settings: RunSettings) -> str:
     lines = ["", f"  {'':<11} {f'{settings.folds} folds':<16} test"]
     for metric, value in outcome.test.items():
         spread = outcome.folds[metric]
-        lines.append(f"  {metric:<11} {f'{spread.mean:.3f} ± {spread.std:.3f}':<16} {value:.3f}")
+        folds = f"{shown(metric, spread.mean)} ± {shown(metric, spread.std, spread.mean)}"
+        lines.append(f"  {metric:<11} {folds:<16} {shown(metric, value, spread.mean)}")
     if outcome.positive is not None:
         lines.append(f"  precision, recall and F1 are those of class {outcome.positive}")
     lines += ["", f"  {'model':<11} {settings.name}", f"  {'version':<11} {outcome.version.number}"]

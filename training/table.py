@@ -1,6 +1,6 @@
-"""A table that a classifier can be trained on: every rule that the data must keep, and the split.
+"""A table that a model can be trained on: every rule that the data must keep, and the split.
 
-Pure. What a column may hold stands in `columns`; this is about the table as a whole.
+Pure. What a column may hold stands in `columns`, what may be predicted in `target`, and rules across columns in `checks`.
 """
 
 import difflib
@@ -8,21 +8,20 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from training import checks
+from training import target as targets
 from training.columns import Column, Reader, Where, refuse
 from training.data import Raw
 from training.errors import InputError
-from training.settings import RunSettings
-
-Labels = npt.NDArray[Any]
-"""int64, bool, or texts as objects."""
+from training.settings import RunSettings, Task
+from training.target import Labels, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +38,13 @@ class Table:
 
     all: Part
     columns: tuple[Column, ...]
+    task: Task
     target: str
     source: str
     fingerprint: str
     """sha256 over names and values: the same table as CSV or as Parquet has the same one."""
     notes: tuple[str, ...]
-    """What is no mistake, but remarkable."""
+    """The task, and what is no mistake, but remarkable."""
 
     def summary(self) -> str:
         """One line for a person."""
@@ -65,25 +65,49 @@ class Split:
 
 def checked(raw: Raw, settings: RunSettings) -> Table:
     """The table, or the first mistake in it."""
-    frame, target = _chosen(raw.frame, raw.source.name, settings), settings.target
-    where = raw.source.where
+    frame = _chosen(raw.frame, raw.source.name, settings)
+    where: Where = raw.source.where
     reader = Reader(where=where, require=settings.require, numeric_share=settings.numeric_share)
-    labels = _labels(frame[target], where, reader, settings)
+    target = targets.read(frame[settings.target], where, reader, settings)
     columns: list[Column] = []
     cells: dict[str, pd.Series] = {}
-    for name in frame.columns.drop(target):
+    for name in frame.columns.drop(settings.target):
         column, cells[name] = reader.read(name, frame[name])
         columns.append(column)
     features = pd.DataFrame(cells)
     _in_ranges(features, columns, where, settings)
-    _enough_of_each(labels, where, settings)
+    notes = [target.told]
+    first = checks.repeated(features, target)
+    if settings.duplicates == "refuse":
+        checks.refuse_repeated(first, where)
+    elif settings.duplicates == "keep":
+        notes += [f"note: {remark}" for remark in checks.told_repeated(first, where)]
+    else:
+        features, target, where = _once(features, target, first, where)
+        notes.append(f"{len(first) - len(features)} rows that repeat another one are left out")
+    targets.enough(target, where, settings)
+    checks.refuse_copies(features, columns, target, settings)
+    notes += [f"note: {remark}" for remark in checks.remarks(features, columns, target, settings)]
     return Table(
-        all=Part(features=features, labels=labels),
+        all=Part(features=features, labels=target.labels),
         columns=tuple(columns),
-        target=target,
+        task=target.task,
+        target=settings.target,
         source=raw.source.name,
-        fingerprint=fingerprint(features, target, labels),
-        notes=tuple(_notes(features, columns, settings)),
+        fingerprint=fingerprint(features, settings.target, target.labels),
+        notes=tuple(notes),
+    )
+
+
+def _once(
+    features: pd.DataFrame, target: Target, first: npt.NDArray[np.int64], where: Where
+) -> tuple[pd.DataFrame, Target, Where]:
+    """Without the rows that are there already; those that stay are still called what the file calls them."""
+    kept = np.flatnonzero(first == np.arange(len(first)))
+    return (
+        features.iloc[kept].reset_index(drop=True),
+        replace(target, labels=target.labels[kept]),
+        lambda row: where(int(kept[row])),
     )
 
 
@@ -93,7 +117,7 @@ def split(table: Table, settings: RunSettings) -> Split:
         table.all.features,
         table.all.labels,
         test_size=settings.test_size,
-        stratify=table.all.labels,
+        stratify=table.all.labels if table.task == "classification" else None,
         random_state=settings.seed,
     )
     return Split(train=Part(features=train_x, labels=train_y), test=Part(features=test_x, labels=test_y))
@@ -133,56 +157,6 @@ def _quoted(names: Sequence[str], between: str) -> str:
     return between.join(f'"{name}"' for name in names)
 
 
-def _labels(cells: pd.Series, where: Where, reader: Reader, settings: RunSettings) -> Labels:
-    """The classes, as whole numbers, truth values or texts."""
-    name = settings.target
-    missing = cells.isna().to_numpy()
-    if missing.any():
-        first, count = where(int(np.argmax(missing))), int(missing.sum())
-        raise InputError(
-            f'The target column "{name}" has no value in {first}{f" and {count - 1} more" if count > 1 else ""}. '
-            "Fill it in, or leave such rows out."
-        )
-    column, cells = reader.read(name, cells)
-    labels: Labels = cells.to_numpy()
-    if column.kind == "number":
-        fractional = labels != np.floor(labels)
-        if fractional.any():
-            refuse(
-                name, cells, fractional, where, "is no class, but a quantity.",
-                "Predicting quantities (regression) comes later; this trains classifiers.",
-            )  # fmt: skip
-        labels = labels.astype("int64")
-    elif column.kind == "string":
-        labels = labels.astype(object)
-    return labels
-
-
-def _enough_of_each(labels: Labels, where: Where, settings: RunSettings) -> None:
-    """At least two classes, each fit for a stratified split and for as many folds as are asked for."""
-    name = settings.target
-    classes, first, counts = np.unique(labels, return_index=True, return_counts=True)
-    if len(classes) == 1:
-        raise InputError(f'The target column "{name}" has one class only: every row is {classes[0]}.')
-    if labels.dtype == np.int64 and len(classes) > settings.max_classes:
-        raise InputError(
-            f'The target column "{name}" has {len(classes)} different numbers, so it looks like a quantity. '
-            "Predicting quantities (regression) comes later; this trains classifiers."
-        )
-    # Each fold needs a row of each class, and so does the test part; shares are rounded down.
-    rows = len(labels)
-    tests = math.ceil(settings.test_size * rows)
-    least = max(math.ceil(settings.folds * rows / max(rows - tests, 1)), math.ceil(rows / tests))
-    rarest = int(np.argmin(counts))
-    if counts[rarest] < least:
-        raise InputError(
-            f'The target column "{name}" has {counts[rarest]} of class {classes[rarest]} (first in '
-            f"{where(int(first[rarest]))}), but {settings.folds} folds and a test part of {settings.test_size:g} need "
-            f"at least {least} of each class. Add rows, leave the class out or merge it with another, or ask for fewer "
-            "--folds."
-        )
-
-
 def _in_ranges(features: pd.DataFrame, columns: Sequence[Column], where: Where, settings: RunSettings) -> None:
     kinds = {column.name: column.kind for column in columns}
     for name, (low, high) in settings.ranges.items():
@@ -193,20 +167,6 @@ def _in_ranges(features: pd.DataFrame, columns: Sequence[Column], where: Where, 
         if outside.any():
             declared = f"{'' if low is None else f'{low:g}'}:{'' if high is None else f'{high:g}'}"
             refuse(name, cells, outside, where, f"is outside the declared range {declared}.")
-
-
-def _notes(features: pd.DataFrame, columns: Sequence[Column], settings: RunSettings) -> list[str]:
-    notes = []
-    for column in columns:
-        if column.kind != "string":
-            continue
-        different = features[column.name].nunique()
-        if different > settings.max_categories:
-            notes.append(
-                f'column "{column.name}" has {different} different texts; only about {settings.max_categories} of them '
-                f'are told apart. If it is an identifier or a date, leave it out with --drop "{column.name}".'
-            )
-    return notes
 
 
 def fingerprint(features: pd.DataFrame, target: str, labels: Labels) -> str:

@@ -114,9 +114,10 @@ def test_mlflow_has_the_version_its_alias_and_all_that_was_measured(registry: Re
     assert (version.version, version.status, run.info.status) == ("1", "READY", "FINISHED")
     assert run.data.params.items() >= {
         "target": "target", "trees": "100", "max_depth": "10", "folds": "5", "test_size": "0.2", "seed": "42",
-        "rows": "569", "columns": "30", "data": "scikit-learn's breast cancer table",
+        "task": "classification", "estimator": "forest", "rows": "569", "columns": "30",
+        "data": "scikit-learn's breast cancer table",
     }.items()  # fmt: skip
-    names = ("accuracy", "precision", "recall", "f1", "roc_auc")
+    names = ("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "brier")
     assert set(run.data.metrics) == {
         *(f"test_{name}" for name in names),
         *(f"cv_{name}_{figure}" for name in names for figure in ("mean", "std")),
@@ -176,6 +177,22 @@ def test_the_example_has_rows_of_both_classes(registry: Registry, built_in: Run)
     assert set(labels) == {0, 1}
 
 
+def test_quantities_are_registered_and_answered_again(registry: Registry, tmp_path: Path) -> None:
+    frame = with_gaps(customers(120))
+    frame.assign(churn=frame["age"].fillna(40) * 1.5 + 0.25).to_csv(tmp_path / "spending.csv", index=False)
+    done = train(
+        registry.uri, "--data", str(tmp_path / "spending.csv"), "--target", "churn", "--name", "spending", "--trees", "5"
+    )
+    assert (done.code, done.err) == (0, "")
+    assert re.search(r"regression: .* to .*, mean", done.out)
+    model = registry.model("spending", "1")
+    assert model.record.compiling is not None
+    assert model.record.compiling.reason is None
+    assert replay(load(model, Trust()), model) == "Answered"
+    version = registry.client.get_model_version("spending", "1")
+    assert {"test_rmse", "test_mae", "test_r2", "cv_r2_mean"} <= set(registry.client.get_run(version.run_id).data.metrics)
+
+
 def test_texts_truth_values_and_gaps_arrive_as_they_are(registry: Registry, mixed: Run) -> None:
     assert (mixed.code, mixed.err) == (0, "")
     model = registry.model("Kunden", "1")
@@ -186,6 +203,8 @@ def test_texts_truth_values_and_gaps_arrive_as_they_are(registry: Registry, mixe
         ("plan", "string", False),
         ("active", "boolean", False),
     ]
+    assert model.record.compiling is not None
+    assert model.record.compiling.reason is None
     assert model.record.bounds.declared == {"age": (0, 120)}
     assert set(model.record.bounds.seen) == {"Größe", "age"}
     assert "NaN" not in (model.directory / "input_example.json").read_text()

@@ -73,5 +73,25 @@ def test_a_date_is_refused_with_a_way_out() -> None:
         read(pd.Series([pd.Timestamp("2024-01-01")]))
 
 
+@pytest.mark.parametrize(
+    ("cells", "complaint"),
+    [
+        (["2024-01-05", "2024-02-01 10:00", None], 'Column "x", row 1: "2024-01-05" is a date, like most of the column.'),
+        ([None, "5.1.2024", "31.12.2023"], 'Column "x", row 2: "5.1.2024" is a date'),
+        (["1,5", "2,25", "1.000,0"], 'Column "x", row 1: "1,5" is a number with a comma, like most of the column. Write numbers'),
+    ],
+)
+def test_what_only_looks_like_text_is_refused_unless_it_is_required(cells: list[Any], complaint: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(pd.Series(cells))
+    assert complaint in str(raised.value)
+    assert '--drop "x"' in str(raised.value)
+    assert read(pd.Series(cells), x="string")[0] == "string"
+
+
+def test_a_date_among_texts_is_a_text() -> None:
+    assert read(pd.Series(["2024-01-05", "soon", "1,5"]))[0] == "string"
+
+
 def test_texts_are_required_where_most_of_them_are_numbers() -> None:
     assert read(pd.Series(["1", "2", "3+"]), x="string")[:3] == ("string", False, ["1", "2", "3+"])

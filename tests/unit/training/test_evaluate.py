@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from tests.unit.training.factories import customers, settings, table
-from training.evaluate import Scores, Spread, evaluate, folds, positive_class, spread
+from training.estimators import recipe
+from training.evaluate import ROWS_AT_ONCE, Scores, Spread, evaluate, folds, judge, spread
 from training.pipeline import fit
 from training.table import Part
 
@@ -42,6 +43,8 @@ def test_two_classes_by_hand(classes: list[Any]) -> None:
         "recall": pytest.approx(2 / 3),
         "f1": pytest.approx(2 / 3),
         "roc_auc": pytest.approx(5 / 6),
+        "pr_auc": pytest.approx(1 / 3 + 1 / 3 + 1 / 3 * 3 / 4),
+        "brier": pytest.approx((0.01 + 0.36 + 0.04 + 0.49 + 0.01) / 5),
     }
 
 
@@ -51,7 +54,38 @@ def test_three_classes_are_the_mean_of_each_against_the_rest() -> None:
     assert scores["recall"] == pytest.approx(2 / 3)
     assert scores["precision"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert scores["roc_auc"] == pytest.approx(1.0)
-    assert positive_class(pipeline) is None
+    assert scores["brier"] == pytest.approx((0.06 + 0.06 + 0.01 + 0.49 + 0.64) / 3)
+    assert judge(pipeline, part(["a"])).positive is None
+
+
+class Numbers:
+    """A pipeline that answers each row with its first number, and half of it more."""
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return rows.iloc[:, 0].to_numpy() * 1.5
+
+
+def test_quantities_by_hand() -> None:
+    rows = Part(features=pd.DataFrame({"a": [0.0, 2.0, 4.0]}), labels=np.array([0.0, 2.0, 4.0]))
+    assert evaluate(Numbers(), rows) == {
+        "rmse": pytest.approx(np.sqrt(5 / 3)),
+        "mae": pytest.approx(1.0),
+        "r2": pytest.approx(1 - 5 / 8),
+    }
+
+
+def test_many_rows_are_answered_in_turns_and_in_their_order() -> None:
+    asked: list[int] = []
+
+    class Noted(Numbers):
+        def predict(self, rows: pd.DataFrame) -> Any:
+            asked.append(len(rows))
+            return super().predict(rows)
+
+    count = 2 * ROWS_AT_ONCE + 1
+    rows = Part(features=pd.DataFrame({"a": np.arange(count, dtype=float)}), labels=np.zeros(count))
+    np.testing.assert_array_equal(judge(Noted(), rows).predictions, np.arange(count) * 1.5)
+    assert sorted(asked) == [1, ROWS_AT_ONCE, ROWS_AT_ONCE]
 
 
 def test_a_class_that_is_never_answered_has_no_precision_and_no_warning() -> None:
@@ -59,14 +93,17 @@ def test_a_class_that_is_never_answered_has_no_precision_and_no_warning() -> Non
 
 
 def over_folds(frame: pd.DataFrame, **changes: Any) -> list[Scores]:
-    found, chosen = table(frame), settings(**changes)
-    return [evaluate(fit(fold.train, found.columns, chosen), fold.test) for fold in folds(found.all, chosen)]
+    found, chosen = table(frame, **changes), settings(**changes)
+    return [
+        evaluate(fit(fold.train, found.columns, recipe(chosen), found.task, chosen), fold.test)
+        for fold in folds(found.all, found.task, chosen)
+    ]
 
 
 def test_folds_judge_each_row_once_by_what_has_not_seen_it() -> None:
     whole = table(customers(100)).all
     judged: list[int] = []
-    for fold in folds(whole, settings(folds=4)):
+    for fold in folds(whole, "classification", settings(folds=4)):
         assert sorted([*fold.train.features.index, *fold.test.features.index]) == list(range(100))
         assert abs(np.mean(fold.test.labels == "yes") - np.mean(whole.labels == "yes")) < 0.05
         judged.extend(fold.test.features.index)
@@ -78,7 +115,14 @@ def test_folds_give_the_same_figures_again() -> None:
     assert first == over_folds(customers(100))
     assert first != over_folds(customers(100), seed=7)
     assert len(first) == 5
-    assert set(first[0]) == {"accuracy", "precision", "recall", "f1", "roc_auc"}
+    assert set(first[0]) == {"accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "brier"}
+
+
+def test_folds_of_quantities() -> None:
+    frame = customers(100)
+    found = over_folds(frame.assign(churn=frame["age"] * 1.25 + np.random.default_rng(1).normal(size=100)), trees=10)
+    assert len(found) == 5
+    assert min(each["r2"] for each in found) > 0.5
 
 
 def test_the_spread_by_hand() -> None:

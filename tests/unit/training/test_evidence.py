@@ -11,13 +11,14 @@ import yaml
 from server.artifact import Answer, Record
 from tests.unit.training.factories import customers, settings, table, with_gaps
 from training import evidence
+from training.estimators import recipe
 from training.pipeline import fit
 from training.table import Part, split
 
 
 def test_the_example_has_a_row_of_each_class_and_is_json() -> None:
     frame = with_gaps(customers(100)).assign(age=[1] * 7 + [2] * 53 + [3] * 40)
-    found = table(frame.assign(churn=["rare"] * 7 + ["no"] * 53 + ["yes"] * 40))
+    found = table(frame.assign(churn=["rare"] * 7 + ["no"] * 53 + ["yes"] * 40), require={"age": "number"})
     test = split(found, settings()).test
     rows = evidence.example(test, 5)
     assert len(rows) == 5
@@ -30,7 +31,8 @@ def test_the_example_has_a_row_of_each_class_and_is_json() -> None:
 def test_the_answer_survives_yaml_bit_for_bit() -> None:
     found = table(customers(100))
     parts = split(found, settings())
-    pipeline = fit(parts.train, found.columns, settings(trees=7))
+    chosen = settings(trees=7)
+    pipeline = fit(parts.train, found.columns, recipe(chosen), found.task, chosen)
     given = evidence.answer(pipeline, parts.test.features)
     written = evidence.record(found, parts.train, given, {}, settings()).model_dump(mode="json", exclude_none=True)
     read = Record.model_validate(yaml.safe_load(yaml.safe_dump(written)))
@@ -43,7 +45,8 @@ def test_the_answer_survives_yaml_bit_for_bit() -> None:
 @pytest.mark.parametrize("labels", [[0, 1], [False, True], ["no", "yes"]])
 def test_labels_keep_their_type_in_the_answer(labels: list[Any]) -> None:
     found = table(customers().assign(churn=labels * 30))
-    given = evidence.answer(fit(found.all, found.columns, settings()), found.all.features[:4])
+    pipeline = fit(found.all, found.columns, recipe(settings()), found.task, settings())
+    given = evidence.answer(pipeline, found.all.features[:4])
     assert {type(label) for label in [*given.predictions, *(given.classes or [])]} == {type(labels[0])}
 
 

@@ -9,18 +9,24 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
+from server.compile import compile_model
+from server.model import Model
+from server.signature import Columns
+from server.table import Column as ServerColumn
 from tests.unit.training.factories import customers, numbers, settings, table, with_gaps
+from training.estimators import Kind, Recipe, recipe
 from training.pipeline import fit
 from training.table import Part
 
 
 def fitted(frame: pd.DataFrame, **changes: Any) -> Pipeline:
-    found = table(frame)
-    return fit(found.all, found.columns, settings(**changes))
+    found, chosen = table(frame), settings(**changes)
+    return fit(found.all, found.columns, recipe(chosen), found.task, chosen)
 
 
 def dumped(pipeline: Pipeline) -> bytes:
@@ -40,6 +46,35 @@ def test_numbers_are_scaled_and_go_to_the_forest() -> None:
 def test_the_same_seed_gives_the_same_bytes(frame: pd.DataFrame) -> None:
     assert dumped(fitted(frame)) == dumped(fitted(frame.copy()))
     assert dumped(fitted(frame)) != dumped(fitted(frame, seed=7))
+
+
+def test_quantities_get_a_regressor_and_the_same_bytes() -> None:
+    frame = with_gaps(customers()).assign(churn=np.random.default_rng(0).normal(size=60))
+    assert type(fitted(frame)[-1]) is RandomForestRegressor
+    assert dumped(fitted(frame)) == dumped(fitted(frame.copy()))
+
+
+@pytest.mark.parametrize("kind", ["boosting", "linear"])
+@pytest.mark.parametrize("target", ["classes", "quantities"])
+def test_other_estimators_take_the_same_table_and_are_compiled(kind: Kind, target: str) -> None:
+    """Texts, truth values and gaps; with the server's own code, as a pod would."""
+    frame = with_gaps(customers(120))
+    found = table(frame if target == "classes" else frame.assign(churn=np.random.default_rng(0).normal(size=120)))
+    with threadpool_limits(1):  # boosting's threads wait for each other where other tests run
+        pipeline = fit(found.all, found.columns, Recipe(kind=kind), found.task, settings())
+    columns = tuple(
+        ServerColumn(name=c.name, type="double" if c.kind == "number" else c.kind, required=not c.optional) for c in found.columns
+    )
+    classes = getattr(pipeline, "classes_", None)
+    native = Model(
+        estimator=pipeline, inputs=Columns(columns=columns), form="Columns", names=tuple(c.name for c in columns),
+        classes=None if classes is None else classes.tolist(), has_probabilities=classes is not None, by_probability=True,
+    )  # fmt: skip
+    assert compile_model(native, "", 100_000).files
+
+
+def test_a_rare_class_can_weigh_as_much_as_the_other() -> None:
+    assert fitted(customers(), balance=True)[-1].class_weight == "balanced"
 
 
 def test_it_answers_on_one_thread() -> None:
@@ -70,7 +105,7 @@ def test_what_is_missing_is_the_same_in_every_form() -> None:
 def test_a_column_without_a_value_in_this_fold_is_no_obstacle() -> None:
     found = table(with_gaps(customers()).assign(rare=[1.0] + [np.nan] * 59))
     fold = Part(features=found.all.features[1:], labels=found.all.labels[1:])
-    pipeline = fit(fold, found.columns, settings())
+    pipeline = fit(fold, found.columns, recipe(settings()), found.task, settings())
     assert len(pipeline.predict(found.all.features)) == 60
 
 

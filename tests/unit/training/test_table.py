@@ -62,7 +62,6 @@ def test_a_dropped_column_is_neither_used_nor_judged() -> None:
         (["yes"] * 60, 'The target column "churn" has one class only: every row is yes.'),
         (["yes", None, None] * 20, 'The target column "churn" has no value in row 2 and 39 more.'),
         (["no"] * 57 + ["yes"] * 3, 'has 3 of class yes (first in row 58), but 5 folds and a test part of 0.2 need at least 7'),
-        ([0.5] + [1.0] * 59, 'Column "churn", row 1: 0.5 is no class, but a quantity. Predicting quantities (regression)'),
         ([0, 1] * 29 + [0, np.inf], 'Column "churn", row 60: inf is infinite'),
         (["0", "1"] * 29 + ["0", "x"], 'Column "churn", row 60: "x" is no number'),
     ],
@@ -71,9 +70,95 @@ def test_a_target_that_can_not_be_learned(labels: list[Any], expected: str) -> N
     assert expected in complaint(numbers().assign(churn=labels))
 
 
-def test_many_different_numbers_are_a_quantity() -> None:
-    frame = pd.concat([numbers(101).assign(churn=range(101))] * 8, ignore_index=True)
-    assert "has 101 different numbers, so it looks like a quantity" in complaint(frame)
+@pytest.mark.parametrize(
+    ("labels", "task", "told"),
+    [
+        (["no", "yes", "yes"] * 20, "classification", '2 classes, no (33.3 %), yes (66.7 %); since "churn" has texts'),
+        ([0, 1] * 30, "classification", "--task regression, if they are quantities"),
+        (
+            [0.5, 1.0] * 30,
+            "regression",
+            'regression: 0.5 to 1, mean 0.75; since "churn" has numbers with fractions; --task class',
+        ),
+        (range(60), "regression", "60 different numbers in 60 rows"),
+        ([*range(21), 0, 0] * 8, "regression", "21 different numbers in 184 rows"),
+        ([*range(20), 0, 0] * 8, "classification", "20 classes, 0 (13.6 %)"),
+    ],
+)
+def test_the_task_is_told_from_the_target_and_said_aloud(labels: Any, task: str, told: str) -> None:
+    found = table(numbers(len(labels)).assign(churn=list(labels)))
+    assert found.task == task
+    assert told in found.notes[0]
+    assert found.all.labels.dtype == "float64" or task == "classification"
+
+
+def test_the_task_that_is_asked_for_is_the_one() -> None:
+    frame = numbers(60).assign(churn=[1, 2] * 30)
+    assert table(frame, task="regression").all.labels.dtype == "float64"
+    assert table(numbers(200).assign(churn=[*range(25)] * 8), task="classification").all.labels.dtype == "int64"
+    assert "row 2: 1.5 is no class, but a quantity. (29 more like it.) Leave --task out" in complaint(
+        frame.assign(churn=[1, 1.5] * 30), task="classification"
+    )
+    assert "has texts, and regression predicts numbers" in complaint(customers(), task="regression")
+
+
+def test_quantities_need_rows_and_have_to_differ() -> None:
+    frame = numbers(12).assign(churn=np.arange(12) + 0.5)
+    assert "There are 12 rows, 9 of them to train on and 3 to test with. 5 folds need at least 10" in complaint(frame)
+    assert table(frame, folds=3).task == "regression"
+    assert "is 0.5 in every row: there is nothing to predict" in complaint(numbers().assign(churn=0.5))
+
+
+def test_the_split_of_quantities_shares_no_row() -> None:
+    found = table(numbers(50).assign(churn=np.arange(50) / 3))
+    parts = split(found, settings())
+    assert sorted([*parts.train.labels, *parts.test.labels]) == sorted(found.all.labels)
+    assert len(parts.test.labels) == 10
+
+
+def test_rows_that_are_there_twice() -> None:
+    frame = with_gaps(customers(60)).assign(Größe=np.arange(60.0))
+    twice = pd.concat([frame, frame.iloc[[3, 3, 7]]], ignore_index=True)
+    said = "3 rows repeat another one in every column, row 61 that of row 4."
+    assert any(note.startswith(f"note: {said}") for note in table(twice).notes)
+    assert complaint(twice, duplicates="refuse").startswith(said)
+    once = table(twice, duplicates="drop")
+    assert once.fingerprint == table(frame).fingerprint
+    assert "3 rows that repeat another one are left out" in once.notes
+    other = pd.concat([frame, frame.iloc[[3]].assign(churn="yes" if frame["churn"][3] == "no" else "no")], ignore_index=True)
+    assert not any("repeat" in note for note in table(other).notes)
+
+
+@pytest.mark.parametrize(
+    ("copy", "kind"),
+    [
+        (lambda churn: churn.map({"yes": 7, "no": -1}), "number"),
+        (lambda churn: churn == "yes", "boolean"),
+        (lambda churn: churn.map({"yes": "Y", "no": None}), "string"),
+    ],
+)
+def test_a_column_that_copies_the_classes_is_refused_unless_it_is_required(copy: Any, kind: str) -> None:
+    frame = customers()
+    frame["left"] = copy(frame["churn"])
+    said = complaint(frame)
+    assert 'Column "left" has a value of its own for each class of the target "churn"' in said
+    assert f'--drop "left". If it is really known before the prediction is asked for, say so: --require "left:{kind}"' in said
+    assert table(frame, require={"left": kind})
+    frame.loc[0, "left"] = frame["left"][frame["churn"] != frame["churn"][0]].iloc[0]
+    assert table(frame)
+
+
+def test_a_column_that_copies_a_quantity_is_refused() -> None:
+    frame = numbers().assign(churn=lambda f: f["a"] * 3.7 + 1)
+    assert 'Column "a" is only another unit of the target "churn"' in complaint(frame)
+    assert 'Column "b" is the same as the target' in complaint(frame.assign(a=0.0, b=frame["churn"]))
+    assert table(frame.assign(churn=frame["churn"] + np.random.default_rng(0).normal(scale=0.01, size=60)))
+
+
+def test_a_rare_class_and_a_column_without_differences_are_remarked_upon() -> None:
+    rare = table(numbers(1000).assign(churn=[1] * 10 + [0] * 990, c=2.0))
+    assert any("class 1 is one row in 100: whoever never answers it has an accuracy of 0.990" in note for note in rare.notes)
+    assert any('column "c" is the same in every row' in note for note in rare.notes)
 
 
 @pytest.mark.parametrize(("rows", "test_size", "folds"), [(60, 0.2, 5), (21, 0.5, 3), (97, 0.33, 4), (50, 0.1, 2)])
@@ -116,8 +201,8 @@ def test_a_declared_range_is_kept_to() -> None:
 
 def test_a_text_for_every_row_is_remarked_upon() -> None:
     found = table(customers(200).assign(id=[f"c{row}" for row in range(200)]))
-    assert len(found.notes) == 1
-    assert 'column "id" has 200 different texts' in found.notes[0]
+    assert len(found.notes) == 2
+    assert 'column "id" has 200 different texts' in found.notes[1]
 
 
 def test_the_fingerprint_knows_every_value_and_no_file_format() -> None:
