@@ -179,7 +179,8 @@ def test_the_example_has_rows_of_both_classes(registry: Registry, built_in: Run)
 
 def test_quantities_are_registered_and_answered_again(registry: Registry, tmp_path: Path) -> None:
     frame = with_gaps(customers(120))
-    frame.assign(churn=frame["age"].fillna(40) * 1.5 + 0.25).to_csv(tmp_path / "spending.csv", index=False)
+    frame["churn"] = frame["age"].fillna(40) * 1.5 + np.random.default_rng(0).normal(size=120)
+    frame.to_csv(tmp_path / "spending.csv", index=False)
     done = train(
         registry.uri, "--data", str(tmp_path / "spending.csv"), "--target", "churn", "--name", "spending", "--trees", "5"
     )
