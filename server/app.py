@@ -6,23 +6,19 @@ What predicts is plain ASGI, since a framework takes longer than a compiled mode
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from server import body, errors
+from server import body, errors, logs
 from server.auth import Tokens
 from server.body import ClientGone, Head
 from server.document import header_list
 from server.failures import UNEXPECTED, failure, refusal
-from server.pod import Pod, Serving
-from server.protocols import Language, Model, Reply
-from server.protocols.mlflow import Invocations
-from server.protocols.predict import Predict
-from server.protocols.v1 import Instances
-from server.protocols.v2 import Infer
-from server.settings import Settings
-from server.stamp import Stamp, Stamped, request_id
+from server.languages import Languages
+from server.pod import Pod
+from server.protocols import Reply
+from server.stamp import Stamp, Stamped, named
+from server.turn import Turn
 from server.web import OPEN_PATHS, create_web
 
 OFF_LOOP_BYTES = 64 * 1024
@@ -38,19 +34,7 @@ for longer than this before anybody looked at them, more come than can be answer
 log = logging.getLogger(__name__)
 
 
-def languages(settings: Settings) -> Mapping[str, Callable[[Model], Language]]:
-    """The paths that predict, and what is spoken there."""
-    name, version = settings.served_name, settings.model.version
-    return {
-        "/predict": Predict,
-        "/invocations": Invocations,
-        f"/v1/models/{name}:predict": Instances,
-        f"/v2/models/{name}/infer": Infer,
-        f"/v2/models/{name}/versions/{version}/infer": Infer,
-    }
-
-
-def create_app(pod: Pod) -> ASGIApp:
+def create_app(pod: Pod) -> "Application":
     """The application on the port for clients."""
     for kind in errors.REFUSALS:
         pod.metrics.errors.labels(kind)  # zero from the start: a rate needs a value to rise from
@@ -64,9 +48,10 @@ class Application:
         self._pod = pod
         self._stamp = Stamp(pod)
         self._tokens = Tokens(pod.settings.auth.token_files) if pod.settings.auth else None
-        self._languages = languages(pod.settings)
-        self._spoken: dict[str, Language] = {}
+        self._languages = Languages(pod)
         self._lateness = 0.0
+        self.turn = Turn(pod, self._languages, self._stamp, self._tokens)
+        """Where most requests are answered, and never reach this."""
         self._web = Stamped(create_web(pod), self._stamp)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,10 +62,11 @@ class Application:
         path = scope["path"]
         head = Head.of(scope["headers"])
         denied = self._tokens is not None and path not in OPEN_PATHS and not self._tokens.allow(head.authorization)
-        if path not in self._languages and not denied:
+        if path not in self._languages.paths and not denied:
             await self._web(scope, receive, send)
             return
-        name = request_id(scope["headers"])
+        name = named(head.request_id)
+        logs.request_id.set(name.decode())
         try:
             if denied:
                 raise errors.Unauthorized("A bearer token that this server knows is needed: Authorization: Bearer TOKEN.")
@@ -115,7 +101,7 @@ class Application:
         settings = self._pod.settings
         request = await body.read(receive, head, settings.max_body_bytes, settings.request_timeout_seconds)
         started = time.perf_counter()
-        language = self._spoken.get(path) or self._learn(path, serving)
+        language = self._languages.of(path, serving)
         if len(request.content) <= OFF_LOOP_BYTES:
             asked = language.decode(request)
         else:
@@ -139,8 +125,3 @@ class Application:
         self._lateness += (late - self._lateness) * LATENESS_OF_LATEST
         if self._lateness > LATE_SECONDS and late > LATE_SECONDS and scope["crowd"] > CROWD:
             raise errors.Overloaded("This pod gets more requests than it can answer. Try again in a second.")
-
-    def _learn(self, path: str, serving: Serving) -> Language:
-        """A language, made for the model when it is first spoken."""
-        self._spoken[path] = self._languages[path](self._pod.model(serving))
-        return self._spoken[path]

@@ -28,6 +28,7 @@ class Head:
     encoding: bytes = b""
     length: bytes = b""
     json_size: bytes = b""
+    request_id: bytes = b""
     authorization: bytes | None = None
     expects: bool = False
 
@@ -40,6 +41,8 @@ class Head:
                 head.media_type = value
             elif key == b"content-length":
                 head.length = value
+            elif key == b"x-request-id":
+                head.request_id = value
             elif key == b"authorization":
                 head.authorization = value
             elif key == b"content-encoding":

@@ -41,10 +41,10 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    spoken = wire.protocol(identity(settings))
-    patience = settings.request_timeout_seconds
-    management = _listening(create_management(pod), settings.management_port, spoken, patience)
-    async with management, _listening(create_app(pod), settings.port, spoken, patience):
+    model, patience = identity(settings), settings.request_timeout_seconds
+    app = create_app(pod)
+    management = _listening(create_management(pod), settings.management_port, wire.protocol(model), patience)
+    async with management, _listening(app, settings.port, wire.protocol(model, app.turn), patience):
         stopped = asyncio.create_task(stop.wait())
         loading = asyncio.create_task(_load(pod))
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,10 +139,10 @@ async def _expire(listener: uvicorn.Server, patience: float) -> None:
     """End connections that do not come to the point. One look at all of them is cheaper than a clock for each request."""
     while True:
         await asyncio.sleep(min(1.0, patience / 2))
-        latest = time.perf_counter() - patience
+        now = time.perf_counter()
         for connection in list(listener.server_state.connections):
-            if isinstance(connection, wire.Protocol) and connection.head_since is not None and connection.head_since < latest:
-                connection.expire()
+            if isinstance(connection, wire.Protocol):
+                connection.expire(now - patience, now - KEEP_ALIVE_SECONDS)
 
 
 def _socket(port: int) -> socket.socket:

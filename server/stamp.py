@@ -23,12 +23,17 @@ class Stamp:
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
         self._model = identity(pod.settings)
+        self._lines = lines(self._model)
 
     def headers(self, name: bytes) -> list[tuple[bytes, bytes]]:
         """For the response to the request of this name."""
         if self._pod.draining:
             return [*self._model, (b"x-request-id", name), (b"connection", b"close")]
         return [*self._model, (b"x-request-id", name)]
+
+    def lines(self, name: bytes) -> bytes:
+        """The same as lines of HTTP, while the pod is not draining."""
+        return b"%bx-request-id: %b\r\n" % (self._lines, name)
 
 
 class Stamped:
@@ -43,7 +48,8 @@ class Stamped:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        name = request_id(scope["headers"])
+        name = named(next((value for key, value in scope["headers"] if key == b"x-request-id"), b""))
+        logs.request_id.set(name.decode())
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -59,16 +65,14 @@ def identity(settings: Settings) -> list[tuple[bytes, bytes]]:
     return [(b"x-model-version", version), (b"x-model-digest", settings.model.digest.encode())]
 
 
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """What the client calls this request, where that can be repeated safely; else a new name. Logs of it have it too."""
-    for key, value in headers:
-        if key == b"x-request-id" and SANE_ID.fullmatch(value):
-            name = bytes(value)
-            break
-    else:
-        name = new_id()
-    logs.request_id.set(name.decode())
-    return name
+def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as HTTP/1.1 writes them."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def named(wish: bytes) -> bytes:
+    """What the client calls a request, where that can be repeated safely; else a new name."""
+    return wish if wish and SANE_ID.fullmatch(wish) else new_id()
 
 
 def new_id() -> bytes:

@@ -45,11 +45,18 @@ class Checked:
 class Validator(Protocol):
     """What a model takes."""
 
+    @property
+    def width(self) -> int | None:
+        """How many numbers a row has; None where it may have other values too, or where only the first row tells."""
+
     def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
         """Rows from JSON objects; raises with every mistake, by the number of its row if they are numbered."""
 
     def cells(self, rows: Sequence[Any] | npt.NDArray[Any], names: Sequence[str] | None = None) -> Checked:
         """Rows from lists of values under these names, or in the order of the model's features."""
+
+    def unusual(self, rows: npt.NDArray[np.float64]) -> Sequence[int]:
+        """Which of some rows of numbers, complete and in the model's order, must be looked at more closely."""
 
 
 def validator(inputs: Inputs, bounds: Bounds, *, reject_unseen: bool = False) -> Validator:
@@ -89,6 +96,18 @@ class ColumnsValidator:
             self._usual_high = np.minimum(self._highest, [rule.seen[1] for rule in self._rules])
             self._whole = np.array([rule.column.type in ("integer", "long") for rule in self._rules])
             self._any_whole = bool(self._whole.any())
+
+    @property
+    def width(self) -> int | None:
+        """One for each feature."""
+        return len(self._names) if self._numeric else None
+
+    def unusual(self, rows: npt.NDArray[np.float64]) -> Sequence[int]:
+        """Those with a value outside what training has seen, or with a fraction where there is none."""
+        strange = (rows < self._usual_low) | (rows > self._usual_high)
+        if self._any_whole:
+            strange |= self._whole & (rows % 1 != 0)
+        return strange.any(axis=1).nonzero()[0].tolist() if np.count_nonzero(strange) else ()
 
     def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
         """Rows from JSON objects."""
@@ -227,6 +246,15 @@ class VectorValidator:
         self._numbers = inputs.numbers
         self._optional = inputs.optional
         self._value = _EXPECTED["double"] if inputs.numbers else "a single value is expected"
+
+    @property
+    def width(self) -> int | None:
+        """As the signature or the estimator has it."""
+        return self._width if self._numbers else None
+
+    def unusual(self, rows: npt.NDArray[np.float64]) -> Sequence[int]:
+        """Nobody knows what is."""
+        return ()
 
     def records(self, records: Sequence[Any], *, numbered: bool = True) -> Checked:
         """Rows from JSON objects with the one key that there is."""

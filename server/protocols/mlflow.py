@@ -8,10 +8,13 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from server.engine import Predicted
 from server.errors import Detail, InvalidBody, UnsupportedMedia
 from server.jsontext import dumps, loads
-from server.protocols import Asked, Model, Reply, Request, described, table
+from server.protocols import Asked, Model, Reply, Request, Single, described, table
+from server.protocols.typed import Form, names_of_numbers, read_list
 from server.signature import Columns
 from server.table import ColumnType
 from server.validation import Checked
@@ -29,12 +32,36 @@ ERROR_CODES: Mapping[int, str] = {
 }
 
 
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str]
+    data: list[list[float]]
+
+
+class _Indexed(msgspec.Struct, forbid_unknown_fields=True):
+    columns: list[str]
+    index: list[int]
+    data: list[list[float]]
+
+
+class _Frame(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Split
+
+
+class _IndexedFrame(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: _Indexed
+
+
+_FRAME, _INDEXED_FRAME = Form(_Frame, colons=3), Form(_IndexedFrame, colons=4)
+
+
 class Invocations:
     """The protocol."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._known = {c.name: c.type for c in model.inputs.columns} if isinstance(model.inputs, Columns) else None
+        names = names_of_numbers(model.inputs)
+        self._names = None if names is None else list(names)
 
     def decode(self, request: Request) -> Asked:
         """Rows in whichever form the content type and the keys say."""
@@ -54,6 +81,15 @@ class Invocations:
         if form == "dataframe_split":
             return Asked(self._split(body[form]), self._reply)
         return Asked(self._columns_or_rows(body[form], form), self._reply)
+
+    def single(self, content: bytes) -> Single | None:
+        """A DataFrame of one row, with its columns as the signature has them; or one list of numbers."""
+        frame = _FRAME.read(content) or _INDEXED_FRAME.read(content)
+        if frame is None:
+            cells = read_list(content)
+            return None if cells is None else Single(cells, self._reply)
+        split = frame.dataframe_split
+        return Single(split.data[0], self._reply) if split.columns == self._names and len(split.data) == 1 else None
 
     def _split(self, value: Any) -> Checked:
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):

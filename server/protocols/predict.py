@@ -8,7 +8,8 @@ from server.engine import Predicted
 from server.errors import Detail, InvalidBody
 from server.jsontext import dumps, loads
 from server.metrics import label_text
-from server.protocols import Asked, Model, Reply, Request, described
+from server.protocols import Asked, Model, Reply, Request, Single, described
+from server.protocols.typed import row_reader
 
 
 class Predict:
@@ -18,6 +19,7 @@ class Predict:
         self._validator = model.validator
         self._version = model.version
         self._texts = [label_text(label) for label in model.classes or ()]
+        self._read = row_reader(model.inputs)
 
     def decode(self, request: Request) -> Asked:
         """One row, or some."""
@@ -27,6 +29,11 @@ class Predict:
         if type(body) is list:
             return Asked(self._validator.records(body), self._many)
         raise InvalidBody("The body is not a JSON object; one with a key for each feature is expected, or a list of them.")
+
+    def single(self, content: bytes) -> Single | None:
+        """One object."""
+        cells = self._read(content) if self._read else None
+        return None if cells is None else Single(cells, self._one)
 
     def _one(self, predicted: Predicted, seconds: float) -> Reply:
         row = predicted.probabilities[0] if predicted.probabilities else None

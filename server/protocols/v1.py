@@ -3,7 +3,8 @@
 from server.engine import Predicted
 from server.errors import InvalidBody
 from server.jsontext import dumps, loads
-from server.protocols import Asked, Model, Reply, Request, table
+from server.protocols import Asked, Model, Reply, Request, Single, table
+from server.protocols.typed import read_list
 
 
 class Instances:
@@ -20,6 +21,11 @@ class Instances:
             raise InvalidBody('The body is not a JSON object with a list of rows: {"instances": [...]} is expected.')
         (key,) = keys
         return Asked(table(self._model, body[key], key), _reply)
+
+    def single(self, content: bytes) -> Single | None:
+        """One list of numbers."""
+        cells = read_list(content)
+        return None if cells is None else Single(cells, _reply)
 
 
 def _reply(predicted: Predicted, _: float) -> Reply:

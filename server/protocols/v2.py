@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 import numpy as np
@@ -19,7 +19,8 @@ from server.artifact import Label
 from server.engine import Predicted
 from server.errors import InvalidBody
 from server.jsontext import dumps, loads
-from server.protocols import Asked, Model, Reply, Request
+from server.protocols import Asked, Model, Reply, Request, Single
+from server.protocols.typed import Form
 from server.signature import Columns
 from server.table import ColumnType
 from server.validation import Checked
@@ -73,6 +74,26 @@ class _Inference(msgspec.Struct):
     outputs: list[_Output] | None = None
 
 
+class _Numbers(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    shape: tuple[int, int]
+    datatype: Literal["FP64", "FP32", "INT64", "INT32"]
+    data: list[float]
+
+
+class _Unnamed(msgspec.Struct, forbid_unknown_fields=True):
+    inputs: tuple[_Numbers]
+
+
+class _Named(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    inputs: tuple[_Numbers]
+
+
+_UNNAMED, _NAMED = Form(_Unnamed, colons=5), Form(_Named, colons=6)
+_PREDICTIONS = (("predict", False),)
+
+
 class Infer:
     """The protocol."""
 
@@ -97,6 +118,17 @@ class Infer:
         binary = bool((inference.parameters or {}).get("binary_data_output"))
         wanted = [(output.name, bool((output.parameters or {}).get("binary_data", binary))) for output in outputs]
         return Asked(self._rows(inference.inputs, tensors), partial(self._reply, inference.id, wanted))
+
+    def single(self, content: bytes) -> Single | None:
+        """One tensor of numbers with one row, and nothing said of the outputs."""
+        found = _UNNAMED.read(content) or _NAMED.read(content)
+        if found is None:
+            return None
+        (tensor,) = found.inputs
+        if tensor.name in self._columns or tensor.shape != (1, len(tensor.data)):
+            return None
+        name = found.id if isinstance(found, _Named) else None
+        return Single(tensor.data, partial(self._reply, name, _PREDICTIONS))
 
     @property
     def outputs(self) -> tuple[str, ...]:

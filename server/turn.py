@@ -1,0 +1,129 @@
+"""The requests that one turn of the event loop brings, answered together: one array, one look at bounds, one call of the engine.
+
+Only the usual is answered here: one row of numbers that training has seen the like of, whole when it arrived, for an engine that
+is faster than a thread is woken up. All else, mistakes above all, goes on to the application (`server.app`), which gives the
+same answers one by one. So nobody waits for the sake of a batch, and no request spoils the answer of another.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from server.auth import Tokens
+from server.body import Head
+from server.engine import Predicted
+from server.errors import Overloaded, Unanswerable
+from server.failures import refusal
+from server.languages import Languages
+from server.pod import Pod, Serving
+from server.protocols import Reply, Single
+from server.stamp import Stamp, lines, named
+from server.wire import Whole
+
+TOGETHER = 64
+"""So many are answered before the event loop looks at its sockets again."""
+
+LONG_LINE = 128
+LONG_WAIT = 0.01
+"""Where so many are in line, and the first has waited for so long, more come than can be answered."""
+
+MEDIA_TYPES = frozenset((b"", b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"))
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """A request that can be answered here."""
+
+    whole: Whole
+    name: bytes
+    single: Single
+
+
+class Turn:
+    """Those whom the end of this turn will answer."""
+
+    def __init__(self, pod: Pod, languages: Languages, stamp: Stamp, tokens: Tokens | None) -> None:
+        self._pod = pod
+        self._languages = languages
+        self._stamp = stamp
+        self._tokens = tokens
+        self._paths = {path.encode(): path for path in languages.paths}
+        self._line: deque[Whole] = deque()
+
+    def path(self, url: bytes) -> str | None:
+        """The path, if requests for it can be answered here."""
+        serving = self._pod.serving
+        return self._paths.get(url) if serving is not None and serving.engine.fast and not self._pod.draining else None
+
+    def add(self, whole: Whole) -> None:
+        """Answer this one too."""
+        if not self._line:
+            whole.loop.call_soon(self._answer)
+        elif len(self._line) >= LONG_LINE and whole.complete - self._line[0].complete > LONG_WAIT:
+            self._refuse(whole)
+            return
+        self._line.append(whole)
+
+    def _answer(self) -> None:
+        asked = [self._line.popleft() for _ in range(min(TOGETHER, len(self._line)))]
+        if self._line:
+            asked[0].loop.call_soon(self._answer)
+        try:
+            self._together([whole for whole in asked if whole.waiting])
+        except (ValueError, Unanswerable):
+            pass  # somebody's values: asked one by one, only they get no answer
+        except Exception:
+            log.exception("unexpected error while several were answered")
+        for whole in asked:
+            if whole.waiting:
+                whole.go_on()
+
+    def _together(self, asked: Sequence[Whole]) -> None:
+        serving = self._pod.serving
+        usual = [one for whole in asked if (one := self._usual(whole, serving))] if serving else []
+        if serving is None or not usual:
+            return
+        rows = np.array([one.single.cells for one in usual], dtype=np.float64)
+        if len(unusual := serving.validator.unusual(rows)):
+            rows = np.delete(rows, unusual, axis=0)
+            usual = [one for number, one in enumerate(usual) if number not in unusual]
+        if not usual:
+            return
+        predicted = serving.predictor.at_once(rows)
+        now = time.perf_counter()
+        for number, one in enumerate(usual):
+            seconds = now - one.whole.complete
+            self._send(one.whole, 200, one.name, one.single.reply(_row(predicted, number), seconds))
+            serving.predictor.count(predicted.predictions[number : number + 1], seconds)
+
+    def _usual(self, whole: Whole, serving: Serving) -> _Usual | None:
+        head = Head.of(whole.headers)
+        if head.media_type.lower() not in MEDIA_TYPES or head.encoding or head.json_size:
+            return None
+        if self._tokens is not None and not self._tokens.allow(head.authorization):
+            return None
+        single = self._languages.of(whole.path, serving).single(whole.content)
+        if single is None or len(single.cells) != serving.validator.width:
+            return None
+        return _Usual(whole, named(head.request_id), single)
+
+    def _refuse(self, whole: Whole) -> None:
+        error = Overloaded("This pod gets more requests than it can answer. Try again in a second.")
+        self._pod.metrics.errors.labels(error.reason).inc()
+        status, reply = refusal(whole.path, error)
+        self._send(whole, status, named(Head.of(whole.headers).request_id), reply)
+
+    def _send(self, whole: Whole, status: int, name: bytes, reply: Reply) -> None:
+        head = lines(reply.headers) + self._stamp.lines(name) if reply.headers else self._stamp.lines(name)
+        whole.answer(status, b"content-type: %b\r\n%b" % (reply.media_type, head), reply.content)
+
+
+def _row(predicted: Predicted, number: int) -> Predicted:
+    rows = predicted.probabilities
+    return Predicted(predictions=[predicted.predictions[number]], probabilities=None if rows is None else [rows[number]])
