@@ -1,0 +1,351 @@
+"""Requests that arrive together are answered together: fewer calls of the engine, the same answers."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server import serve, turn, wire
+from server.app import create_app
+from server.artifact import Bounds, Label
+from server.engine import Predicted
+from server.errors import Refused
+from server.loading import load
+from server.metrics import Metrics
+from server.pod import Pod, Serving
+from server.predictor import Predictor
+from server.protocols import Language, Model, Request, predict, typed
+from server.protocols.mlflow import Invocations
+from server.protocols.v1 import Instances
+from server.protocols.v2 import Infer
+from server.settings import Batching
+from server.signature import Columns, Inputs, Vector
+from server.table import Column, Rows
+from server.validation import validator
+from tests.unit.server import factories
+from tests.unit.server.conftest import Model as Saved
+from tests.unit.server.conftest import sample
+from tests.unit.server.process import free_ports
+
+ROW = factories.FOREST_ROW
+POISON = 666.0
+"""An area at which the engine fails, and with it the whole call."""
+
+
+def answer_to(row: dict[str, float]) -> float:
+    return row["mean radius"] + 1000 * row["mean texture"]
+
+
+class Echo:
+    """A fast engine whose answer tells which row it is for."""
+
+    name, fast, has_probabilities = "compiled", True, False
+    classes: list[Label] | None = None
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.calls: list[int] = []
+
+    def predict(self, rows: Rows) -> Predicted:
+        self.calls.append(len(rows))
+        assert isinstance(rows, np.ndarray)
+        if (rows[:, 3] == POISON).any():
+            raise ValueError("poison")
+        return Predicted(predictions=(rows[:, 0] + 1000 * rows[:, 1]).tolist(), probabilities=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response."""
+
+    status: int
+    head: bytes
+    body: Any
+
+
+class Connection:
+    """A client on a connection of its own."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def ask(self, body: Any, path: str = "/predict", head: bytes = b"") -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        first = b"POST %b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n" % (path.encode(), head, len(content))
+        self.writer.write(first + content)
+
+    async def answer(self) -> Answer:
+        head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        body = await self.reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        return Answer(int(head.split()[1]), head, json.loads(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A pod that listens."""
+
+    pod: Pod
+    engine: Echo
+    connect: Callable[[], Any]
+
+
+@pytest.fixture(scope="module")
+def loaded(model: Saved) -> Serving:
+    serving = load(factories.told(model("forest")), Metrics())
+    serving.predictor.close()
+    return serving
+
+
+@pytest.fixture
+async def live(model: Saved, loaded: Serving) -> AsyncIterator[Live]:
+    pod = Pod(factories.told(model("forest")), Metrics())
+    engine = Echo(loaded.engine.inputs)
+    predictor = Predictor(engine, pod.metrics, "3", batching=Batching(), timeout=5)
+    pod.serving = replace(loaded, engine=engine, predictor=predictor)
+    (port,) = free_ports(1)
+    app = create_app(pod)
+    async with AsyncExitStack() as stack:
+        stack.callback(predictor.close)
+        await stack.enter_async_context(serve._listening(app, port, wire.protocol((), app.turn), 5))
+
+        async def connect() -> Connection:
+            while True:
+                try:
+                    connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0)
+                    continue
+                stack.callback(connection.writer.close)
+                return connection
+
+        yield Live(pod, engine, connect)
+
+
+async def test_what_arrives_together_is_asked_about_once(live: Live) -> None:
+    connections = [await live.connect() for _ in range(16)]
+    rows = [ROW | {"mean radius": 10.0 + number} for number in range(16)]
+    for connection, row in zip(connections, rows, strict=True):
+        connection.ask(row)
+    answers = [await connection.answer() for connection in connections]
+    assert [answer.body["prediction"] for answer in answers] == [answer_to(row) for row in rows]
+    assert live.engine.calls == [16]
+    assert sample(live.pod, "ml_prediction_latency_seconds_count") == 16
+    assert sample(live.pod, "ml_predictions_total", model_version="3", prediction_class="value") == 16
+
+
+Kind = Callable[[dict[str, float]], tuple[Any, str, Callable[[Any], Any]]]
+"""A body, a path, and the prediction in the answer."""
+
+ASKED: dict[str, Kind] = {
+    "predict": lambda row: (row, "/predict", lambda body: body["prediction"]),
+    "a list": lambda row: ([row], "/predict", lambda body: body[0]["prediction"]),
+    "instances": lambda row: (
+        {"instances": [list(row.values())]},
+        "/v1/models/fraud:predict",
+        lambda body: body["predictions"][0],
+    ),
+    "split": lambda row: (
+        {"dataframe_split": {"columns": list(row), "index": [0], "data": [list(row.values())]}},
+        "/invocations",
+        lambda body: body["predictions"][0],
+    ),
+    "V2": lambda row: (
+        {"id": "a", "inputs": [{"name": "i", "shape": [1, 4], "datatype": "FP64", "data": list(row.values())}]},
+        "/v2/models/fraud/infer",
+        lambda body: body["outputs"][0]["data"][0],
+    ),
+}
+CHANGES: dict[str, tuple[dict[str, Any], int]] = {
+    "nothing": ({}, 200),
+    "never seen": ({"mean area": 9999.0}, 200),
+    "poison": ({"mean area": POISON}, 422),
+    "no number": ({"mean area": "x"}, 422),
+    "impossible": ({"mean radius": 101.5}, 400),
+}
+
+
+async def test_thousands_in_all_languages_each_get_their_own_answer(live: Live) -> None:
+    choose = random.Random(0)
+    connections = [await live.connect() for _ in range(40)]
+    wanted: list[int] = []
+
+    async def ask(connection: Connection, number: int) -> None:
+        language, change = choose.choice(list(ASKED)), choose.choice(list(CHANGES) + ["nothing"] * 95)
+        altered, status = CHANGES[change]
+        row = ROW | {"mean radius": 10 + number / 512, "mean texture": 15.0} | altered
+        body, path, found = ASKED[language](row)
+        name = b"n-%d" % number
+        connection.ask(body, path, b"X-Request-Id: %b\r\n" % name)
+        answer = await connection.answer()
+        assert (answer.status, b"x-request-id: %b\r\n" % name in answer.head) == (status, True), (language, change, answer)
+        assert (b"x-out-of-range: mean area" in answer.head) == (change == "never seen")
+        if status == 200:
+            assert found(answer.body) == answer_to(row)
+        wanted.append(status)
+
+    async def ask_often(first: int) -> None:
+        for number in range(first, 2000, len(connections)):
+            await ask(connections[first], number)
+
+    await asyncio.gather(*map(ask_often, range(len(connections))))
+    assert len(wanted) == 2000
+    assert sum(live.engine.calls) >= wanted.count(200)
+    assert len(live.engine.calls) < 1500 and max(live.engine.calls) > 16  # they did share calls
+
+
+async def test_requests_that_follow_each_other_unasked_are_answered_in_order(live: Live) -> None:
+    connection = await live.connect()
+    rows = [ROW | {"mean radius": 10.0 + number} for number in range(5)]
+    for row in rows:
+        connection.ask(row)
+    assert [(await connection.answer()).body["prediction"] for _ in rows] == [answer_to(row) for row in rows]
+
+
+async def test_a_request_in_pieces_is_answered_and_so_is_the_next(live: Live) -> None:
+    connection = await live.connect()
+    content = json.dumps(ROW).encode()
+    whole = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+    for piece in (whole[:30], whole[30:90], whole[90:-5], whole[-5:]):
+        connection.writer.write(piece)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert (await connection.answer()).body["prediction"] == answer_to(ROW)
+    connection.ask(ROW)
+    assert (await connection.answer()).status == 200
+
+
+async def test_a_client_that_does_not_wait_for_its_answer_costs_nobody_else_one(live: Live) -> None:
+    gone, stays = await live.connect(), await live.connect()
+    gone.ask(ROW)
+    gone.writer.transport.abort()
+    stays.ask(ROW)
+    assert (await stays.answer()).status == 200
+
+
+async def test_a_draining_pod_says_goodbye_to_everybody(live: Live) -> None:
+    connection = await live.connect()
+    live.pod.draining = True
+    connection.ask(ROW)
+    answer = await connection.answer()
+    assert (answer.status, b"connection: close" in answer.head) == (200, True)
+
+
+async def test_an_engine_that_breaks_is_an_internal_error_for_each(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live.engine, "predict", lambda rows: Predicted(predictions=[1.0, 2.0, 3.0], probabilities=None))
+    connection = await live.connect()
+    connection.ask(ROW)
+    answer = await connection.answer()
+    assert answer.status != 200 or answer.body["prediction"] == 1.0
+    monkeypatch.setattr(live.engine, "predict", lambda rows: 1 / 0)
+    connection.ask(ROW)
+    assert (await connection.answer()).status == 500
+
+
+async def test_where_many_wait_for_long_newcomers_are_turned_away(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "LONG_LINE", 3)
+    monkeypatch.setattr(turn, "LONG_WAIT", -1.0)
+    connections = [await live.connect() for _ in range(5)]
+    for connection in connections:
+        connection.ask(ROW)
+    answers = [await connection.answer() for connection in connections]
+    assert [answer.status for answer in answers] == [200, 200, 200, 503, 503]
+    assert answers[-1].body["error"]["type"] == "Overloaded" and b"retry-after: 1\r\n" in answers[-1].head
+    assert sample(live.pod, "ml_prediction_errors_total", error_type="Overloaded") == 2
+    connections[-1].ask(ROW)
+    assert (await connections[-1].answer()).status == 200
+
+
+async def test_a_connection_that_nobody_uses_is_closed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", -1.0)
+    connection = await live.connect()
+    connection.ask(ROW)
+    await connection.answer()
+    assert await connection.reader.read() == b""
+
+
+# --- what is read at a glance is read as with care ------------------------------------------------------------------------
+
+COLUMNS = Columns(columns=(Column(name="a", type="double"), Column(name="b é", type="long"), Column(name="c", type="float")))
+BOUNDS = Bounds(seen={"a": (-5, 5)}, declared={"c": (None, 50)})
+
+
+def languages(inputs: Inputs) -> list[Language]:
+    checks = validator(inputs, BOUNDS)
+    known = Model(name="m", version="1", inputs=inputs, validator=checks, classes=None, has_probabilities=False)
+    return [predict.Predict(known), Invocations(known), Instances(known), Infer(known)]
+
+
+NUMBER = st.integers(-60, 60) | st.floats(-9, 9) | st.sampled_from([1e39, 2.5, 2**53 + 1, 2**63, 1e308])
+CELL = NUMBER | st.none() | st.booleans() | st.just("1")
+CELLS = st.lists(NUMBER | CELL, min_size=2, max_size=4) | st.tuples(NUMBER, st.integers(-9, 9), NUMBER).map(list)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """Nearly what some language expects."""
+    cells = draw(CELLS)
+    names = draw(st.permutations(["a", "b é", "c", "x"]).map(lambda order: order[: len(cells)]) | st.just(["a", "b é", "c"]))
+    tensor = {"name": draw(st.sampled_from(["i", "a"])), "shape": [draw(st.sampled_from([1, 1, 2])), len(cells)]}
+    tensor |= {"datatype": draw(st.sampled_from(["FP64", "INT32", "BYTES", "BOOL"])), "data": cells}
+    value: Any = draw(
+        st.sampled_from(
+            [
+                dict(zip(names, cells, strict=False)),
+                {"features": cells},
+                {"instances": [cells]},
+                {"inputs": [cells, cells]},
+                {"dataframe_split": {"columns": names, "data": [cells]}},
+                {"dataframe_split": {"columns": names, "index": [0], "data": [cells]}},
+                {"inputs": [tensor]},
+                {"id": "7", "inputs": [tensor]},
+            ]
+        )
+    )
+    text = json.dumps(value, ensure_ascii=draw(st.booleans()))
+    twice = text.replace("}", ', "a": 1}', 1), text.replace('"data"', '"data": [], "data"', 1)
+    text = draw(st.sampled_from([text, text, *twice, text + " "]))
+    return text.encode()
+
+
+@settings(max_examples=150, deadline=None)
+@given(bodies(), st.sampled_from([COLUMNS, Vector(width=3)]))
+def test_a_row_that_is_read_at_a_glance_is_the_row_that_is_read_with_care(body: bytes, inputs: Inputs) -> None:
+    checks = validator(inputs, BOUNDS)
+    for language in languages(inputs):
+        single = language.single(body)
+        if single is None or len(single.cells) != checks.width:
+            continue
+        rows = np.array([single.cells], dtype=np.float64)
+        try:
+            asked = language.decode(Request(body))
+        except Refused:
+            assert len(checks.unusual(rows)), (type(language), body)
+        else:
+            assert np.array_equal(np.asarray(asked.checked.rows, dtype=np.float64), rows), (type(language), body)
+            assert bool(len(checks.unusual(rows))) == bool(asked.checked.out_of_range)
+
+
+@pytest.mark.parametrize("language", [0, 1, 2, 3])
+def test_the_usual_request_of_each_language_is_read_at_a_glance(language: int) -> None:
+    cells = [1.5, 2, 3]
+    usual: list[Any] = [
+        {"a": 1.5, "b é": 2, "c": 3},
+        {"dataframe_split": {"columns": ["a", "b é", "c"], "data": [cells]}},
+        {"instances": [cells]},
+        {"inputs": [{"name": "i", "shape": [1, 3], "datatype": "FP64", "data": cells}]},
+    ]
+    single = languages(COLUMNS)[language].single(json.dumps(usual[language]).encode())
+    assert single is not None and list(single.cells) == cells
+
+
+def test_a_name_with_a_colon_or_a_column_of_another_type_is_left_to_care() -> None:
+    for name, kind in (("a:b", "double"), ("a", "string")):
+        assert typed.names_of_numbers(Columns(columns=(Column(name=name, type=kind),))) is None  # type: ignore[arg-type]
