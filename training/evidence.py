@@ -4,35 +4,48 @@ Pure. The types are those that the server reads them back with.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from server.artifact import Answer, Bounds, Record
+from server.model import labels
 from training.columns import Column
 from training.settings import RunSettings
 from training.table import Part, Table
 
 
-def example(part: Part, count: int) -> pd.DataFrame:
-    """A few rows, as JSON can hold them: the first of each class, then whatever comes first. None is missing."""
+def example_rows(part: Part, count: int) -> pd.DataFrame:
+    """A few rows: the first of each class, then whatever comes first."""
     _, first = np.unique(part.labels, return_index=True)
     others = [row for row in range(len(part.labels)) if row not in set(first)]
-    rows = sorted([*sorted(first), *others][:count])
-    cells = part.features.iloc[rows].reset_index(drop=True).astype(object)
+    return part.features.iloc[sorted([*sorted(first), *others][:count])].reset_index(drop=True)
+
+
+def written(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same as JSON can hold them. None is missing."""
+    cells = rows.astype(object)
     return cells.where(cells.notna(), None)
 
 
-def answer(pipeline: Pipeline, rows: pd.DataFrame) -> Answer:
-    """What the pipeline says to these rows, to the last bit."""
-    classes = getattr(pipeline, "classes_", None)
-    return Answer(
-        predictions=pipeline.predict(rows).tolist(),
-        probabilities=None if classes is None else pipeline.predict_proba(rows).tolist(),
-        classes=None if classes is None else classes.tolist(),
-    )
+def answer(fitted: Any, rows: Any) -> Answer:
+    """What a model says to some rows, to the last bit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predictions = labels(fitted.predict(rows))
+        classes = classes_of(fitted)
+        if classes is None or not hasattr(fitted, "predict_proba"):
+            return Answer(predictions=predictions)
+        return Answer(predictions=predictions, probabilities=fitted.predict_proba(rows).tolist(), classes=classes)
+
+
+def classes_of(fitted: Any) -> list[Any] | None:
+    """The labels of a classifier with one output."""
+    classes = getattr(fitted, "classes_", None)
+    return labels(classes) if getattr(classes, "ndim", None) == 1 else None
 
 
 def bounds(part: Part, columns: Sequence[Column], settings: RunSettings) -> Bounds:
@@ -43,10 +56,9 @@ def bounds(part: Part, columns: Sequence[Column], settings: RunSettings) -> Boun
     return Bounds(seen=seen, declared=settings.ranges)
 
 
-def record(table: Table, train: Part, given: Answer, metrics: Mapping[str, float], settings: RunSettings) -> Record:
+def record(table: Table, train: Part, metrics: Mapping[str, float], settings: RunSettings) -> Record:
     """All that this project adds to an MLflow model. A metric that is no number says nothing."""
     return Record(
-        example=given,
         bounds=bounds(train, table.columns, settings),
         data={"fingerprint": table.fingerprint, "rows": len(table.all.labels), "columns": len(table.columns)},
         target=table.target,

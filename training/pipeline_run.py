@@ -15,7 +15,7 @@ from training.settings import RunSettings
 from training.table import checked, split
 
 if TYPE_CHECKING:
-    from training.registration import Version
+    from training.registry import Version
 
 Say: TypeAlias = Callable[[str], None]
 """Tells a person what a step found."""
@@ -45,9 +45,10 @@ def run(settings: RunSettings, step: Step) -> Outcome:
 
     with step("MLflow") as say:
         # Not imported above: it takes seconds, and a mistake in the table should be told at once.
-        from training.registration import Candidate, connect
+        from training.registration import Candidate, register
+        from training.registry import connect
 
-        registry = connect(settings)
+        registry = connect(settings.tracking_uri)
         say(f"answers at {settings.tracking_uri}")
 
     with step("split") as say:
@@ -73,7 +74,7 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         candidate = Candidate(
             table=table, split=parts, pipeline=pipeline, parameters=chosen.parameters(), folds=spread(scores), test=test
         )
-        version = registry.register(candidate)
+        version = register(registry, candidate, settings)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))
         if version.not_compiled:
             say(f"scikit-learn itself will answer, more slowly: {version.not_compiled}")

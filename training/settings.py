@@ -3,12 +3,12 @@
 Made once, on the command line or in a notebook, and passed down; nothing else in this room reads the environment.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from training import names
 from training.errors import InputError
 
 Kind: TypeAlias = Literal["number", "integer", "boolean", "string"]
@@ -33,6 +33,13 @@ Range: TypeAlias = tuple[float | None, float | None]
 
 DEFAULT_TRACKING_URI = "http://127.0.0.1:5000"
 """Where `mlflow server` answers when nothing else is said."""
+
+CHECK_SECONDS = 5
+"""How long MLflow may take to answer at all, a try."""
+REQUEST_SECONDS = 120
+"""How long it may take to store a file, a try."""
+RETRIES = 2
+"""Tries after the first; MLflow's own default waits for minutes."""
 
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -103,18 +110,10 @@ class RunSettings(BaseModel):
     numeric_share: float = 0.5
     """A column where this share of the values are numbers is numeric, and a text in it is a mistake."""
 
-    check_seconds: int = 5
-    """How long MLflow may take to answer at all, a try."""
-    request_seconds: int = 120
-    """How long it may take to store a file, a try."""
-    retries: int = 2
-    """Tries after the first; MLflow's own default waits for minutes."""
-
     @field_validator("name")
     @classmethod
     def _name_is_mlflows(cls, name: str) -> str:
-        if not name.strip() or "/" in name or ":" in name or name in {".", ".."}:
-            raise InputError(f'MLflow takes no model name like "{name}": it must not be empty or have "/" or ":" in it.')
+        names.insist(name)
         return name
 
     @field_validator("tracking_uri")
@@ -127,12 +126,8 @@ class RunSettings(BaseModel):
     @field_validator("alias")
     @classmethod
     def _alias_is_mlflows(cls, alias: str | None) -> str | None:
-        if alias is None:
-            return None
-        if not re.fullmatch(r"[\w-]{1,255}", alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
-            raise InputError(
-                f'MLflow takes no alias like "{alias}": letters, digits, "-" and "_", and neither "latest" nor "v1".'
-            )
+        if alias is not None:
+            names.insist("any", alias)
         return alias
 
     @field_validator("ranges")

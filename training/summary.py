@@ -32,13 +32,18 @@ def summary(outcome: Outcome, settings: RunSettings) -> str:
 
 def manifest(settings: RunSettings, version: str) -> str:
     """A ModelDeployment that follows the alias, or names the version where there is none."""
-    chosen = {"alias": settings.alias} if settings.alias else {"version": version}
+    return resource_yaml(settings.name, version, settings.alias)
+
+
+def resource_yaml(name: str, version: str, alias: str | None, *, image: str | None = None) -> str:
+    """The same for any model; an image of its own where the operator's lacks packages."""
+    chosen = {"alias": alias} if alias else {"version": version}
     return yaml.safe_dump(
         {
             "apiVersion": "mlserving.dev/v1alpha1",
             "kind": "ModelDeployment",
-            "metadata": {"name": resource_name(settings.name)},
-            "spec": {"model": {"name": settings.name, **chosen}},
+            "metadata": {"name": resource_name(name)},
+            "spec": {"model": {"name": name, **chosen}, **({"server": {"image": image}} if image else {})},
         },
         sort_keys=False,
         allow_unicode=True,

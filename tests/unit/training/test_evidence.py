@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from server.artifact import Answer, Record
+from server.artifact import Record
 from tests.unit.training.factories import customers, settings, table, with_gaps
 from training import evidence
 from training.estimators import recipe
@@ -20,12 +20,12 @@ def test_the_example_has_a_row_of_each_class_and_is_json() -> None:
     frame = with_gaps(customers(100)).assign(age=[1] * 7 + [2] * 53 + [3] * 40)
     found = table(frame.assign(churn=["rare"] * 7 + ["no"] * 53 + ["yes"] * 40), require={"age": "number"})
     test = split(found, settings()).test
-    rows = evidence.example(test, 5)
+    rows = evidence.written(evidence.example_rows(test, 5))
     assert len(rows) == 5
     assert set(rows["age"]) == {1, 2, 3}
     assert rows.isna().to_numpy().any()
     json.dumps(rows.to_dict("split"), allow_nan=False)
-    assert len(evidence.example(test, 2)) == 2
+    assert len(evidence.example_rows(test, 2)) == 2
 
 
 def test_the_answer_survives_yaml_bit_for_bit() -> None:
@@ -34,7 +34,8 @@ def test_the_answer_survives_yaml_bit_for_bit() -> None:
     chosen = settings(trees=7)
     pipeline = fit(parts.train, found.columns, recipe(chosen), found.task, chosen)
     given = evidence.answer(pipeline, parts.test.features)
-    written = evidence.record(found, parts.train, given, {}, settings()).model_dump(mode="json", exclude_none=True)
+    record = evidence.record(found, parts.train, {}, settings()).model_copy(update={"example": given})
+    written = record.model_dump(mode="json", exclude_none=True)
     read = Record.model_validate(yaml.safe_load(yaml.safe_dump(written)))
     assert read.example is not None
     assert read.example.classes == ["no", "yes"]
@@ -64,7 +65,7 @@ def test_the_record_names_the_data_and_how_good_the_model_is() -> None:
     found = table(customers())
     train = Part(features=found.all.features[:10], labels=found.all.labels[:10])
     metrics = {"test_f1": 0.9, "test_roc_auc": math.nan}
-    record = evidence.record(found, train, Answer(predictions=["no"]), metrics, settings())
+    record = evidence.record(found, train, metrics, settings())
     assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4}
     assert record.bounds == evidence.bounds(train, found.columns, settings())
     assert (record.format, record.target) == (1, "churn")

@@ -31,9 +31,9 @@ def test_a_name_that_a_service_can_have(model: str, name: str) -> None:
 
 
 def test_the_summary_has_what_a_person_needs_next() -> None:
-    from training.registration import Version
+    from training.registry import Version
 
-    version = Version(name="fraud", number="3", run_id="r", url="http://m/#/models/fraud/versions/3")
+    version = Version(name="fraud", number="3", run_id="r", digest="sha256:0", url="http://m/#/models/fraud/versions/3")
     outcome = Outcome(version=version, folds={"f1": Spread(mean=0.9, std=0.01)}, test={"f1": 0.92}, positive="yes")
     text = summary(outcome, settings(alias="champion"))
     for part in ("0.900 ± 0.010", "0.920", "class yes", "version     3", "champion", version.url, "kind: ModelDeployment"):

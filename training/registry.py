@@ -1,0 +1,243 @@
+"""MLflow: the only place of this room that talks to it."""
+
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import mlflow
+import mlflow.artifacts
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from server import manifest
+from training.errors import InputError, RegistryError
+from training.saving import Saved
+from training.settings import CHECK_SECONDS, DEFAULT_TRACKING_URI, MLFLOW_ENVIRONMENT, REQUEST_SECONDS, RETRIES
+
+ADDED_BY_DOWNLOAD = "registered_model_meta"
+"""MLflow's client writes it beside what it has downloaded; the version does not have it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A registered version, and where to look at it."""
+
+    name: str
+    number: str
+    run_id: str
+    digest: str
+    """sha256 over all its files, as spec.model.digest of a ModelDeployment has it."""
+    url: str | None
+    """Of the version's page; None where MLflow is a file and no server."""
+    not_compiled: str | None = None
+    """Why the server will answer with scikit-learn itself; None: it will with the faster, compiled form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """An MLflow that has answered."""
+
+    client: MlflowClient
+    uri: str
+
+    def register(
+        self,
+        saved: Saved,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        description: str,
+        files: Path | None = None,
+        version_tags: Mapping[str, str] | None = None,
+    ) -> Version:
+        """A run with all there is to know, and a new version. No alias moves: that is what deploys."""
+        with self.told(), self._run(name, tags) as run_id:
+            mlflow.log_params({key: str(value)[:6000] for key, value in params.items()}, run_id=run_id)
+            mlflow.log_metrics(dict(metrics), run_id=run_id)
+            if files is not None:
+                mlflow.log_artifacts(str(files), run_id=run_id)
+            logged = Model.log(
+                artifact_path=None, name="model", flavor=saved, flavor_name="sklearn", run_id=run_id, validate_serving_input=False
+            )
+            version = self._version(name, logged, run_id, {**tags, **(version_tags or {})}, description)
+            digest = self.digest(version)
+        return Version(
+            name=name,
+            number=str(version.version),
+            run_id=run_id,
+            digest=digest,
+            url=self.page(name, str(version.version)),
+            not_compiled=saved.compiling.reason,
+        )
+
+    def version(self, name: str, number: str) -> ModelVersion:
+        """One version of a model."""
+        with self.told():
+            try:
+                return self.client.get_model_version(name, number)
+            except MlflowException as e:
+                if e.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                numbers = [version.version for version in self.versions(name)]
+                raise InputError(f'There is no version {number} of "{name}"; there are {_listed(numbers)}.') from e
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model with their aliases, the newest first."""
+        with self.told():
+            try:
+                aliases = self.client.get_registered_model(name).aliases
+            except MlflowException as e:
+                if e.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise InputError(f'There is no model "{name}" at {self.uri}.') from e
+            found, token = [], None
+            while True:
+                page = self.client.search_model_versions(f"name = '{name.replace(chr(39), chr(39) * 2)}'", page_token=token)
+                found.extend(page)
+                token = page.token
+                if not token:
+                    break
+            for version in found:
+                version._aliases = [alias for alias, number in aliases.items() if str(number) == str(version.version)]
+        return sorted(found, key=lambda version: int(version.version), reverse=True)
+
+    def at(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that has an alias now; None where there is none."""
+        with self.told():
+            try:
+                return self.client.get_model_version_by_alias(name, alias)
+            except MlflowException as e:
+                if e.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def move(self, name: str, alias: str, number: str) -> None:
+        """Let an alias name this version."""
+        with self.told():
+            self.client.set_registered_model_alias(name, alias, number)
+
+    def metrics(self, version: ModelVersion) -> dict[str, float]:
+        """What its run measured."""
+        if not version.run_id:
+            return {}
+        with self.told():
+            try:
+                return dict(self.client.get_run(version.run_id).data.metrics)
+            except MlflowException as e:
+                if e.error_code != "RESOURCE_DOES_NOT_EXIST":  # a run can be deleted, and its version stays
+                    raise
+                return {}
+
+    def download(self, version: ModelVersion, directory: Path) -> Path:
+        """Its files, and nothing else."""
+        with self.told():
+            found = Path(
+                mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=str(directory))
+            )
+        (found / ADDED_BY_DOWNLOAD).unlink(missing_ok=True)
+        return found
+
+    def digest(self, version: ModelVersion) -> str:
+        """As the operator finds it: of the files that MLflow hands out."""
+        with tempfile.TemporaryDirectory() as scratch:
+            return manifest.of_directory(self.download(version, Path(scratch))).digest
+
+    def page(self, name: str, number: str) -> str | None:
+        """Where a person looks at a version."""
+        uri = self.uri.rstrip("/")
+        return f"{uri}/#/models/{quote(name, safe='')}/versions/{number}" if uri.startswith("http") else None
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What goes wrong with MLflow, as one sentence."""
+        with _told(self.uri):
+            yield
+
+    @contextmanager
+    def _run(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+        """The run that a notebook has open; else a new one, in an experiment of the model's name."""
+        if open_run := mlflow.active_run():
+            mlflow.set_tags(dict(tags))
+            yield open_run.info.run_id
+            return
+        found = self.client.get_experiment_by_name(name)
+        experiment = str(found.experiment_id if found else self.client.create_experiment(name))
+        with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
+            yield run.info.run_id
+
+    def _version(self, name: str, logged: Any, run_id: str, tags: Mapping[str, str], description: str) -> ModelVersion:
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as e:
+            if e.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return self.client.create_model_version(
+            name, logged.model_uri, run_id=run_id, tags=dict(tags), model_id=logged.model_id, description=description
+        )
+
+
+def connect(uri: str) -> Registry:
+    """An MLflow that answers within seconds, or an error that says why not."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(CHECK_SECONDS)
+    with _told(uri):
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient()
+        client.search_registered_models(max_results=1)
+    MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_SECONDS)
+    return Registry(client=client, uri=uri)
+
+
+def tracking_uri_of(asked: str | None) -> str:
+    """Where MLflow answers: what was asked for, what this process or its environment has set, or where it is by default."""
+    return asked or (mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else DEFAULT_TRACKING_URI)
+
+
+@contextmanager
+def borrowed() -> Iterator[None]:
+    """In somebody's notebook: MLflow's settings are theirs again afterwards."""
+    log, level, before = logging.getLogger("mlflow"), logging.getLogger("mlflow").level, dict(os.environ)
+    uri = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    for name, value in MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        os.environ.clear()
+        os.environ.update(before)
+        mlflow.set_tracking_uri(uri or "")
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, OSError) as e:
+        text = str(e)
+        refused = re.search(r"Max retries exceeded.*?(Connection refused|Name or service not known|timed out)", text)
+        if refused:
+            raise RegistryError(
+                f"MLflow does not answer at {uri} ({refused[1].lower()}). Give the address of a running MLflow with "
+                "--tracking-uri or MLFLOW_TRACKING_URI."
+            ) from e
+        if re.search(r"<(!doctype )?html", text, re.IGNORECASE):
+            raise RegistryError(f"What answers at {uri} is no MLflow: it sent a page, not JSON.") from e
+        raise RegistryError(f"MLflow at {uri} refused: {' '.join(text.split())[:500]}") from e
+
+
+def _listed(numbers: list[Any]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
