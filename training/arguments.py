@@ -66,6 +66,7 @@ def add(run: argparse.ArgumentParser) -> None:
     where.add_argument("--name", metavar="MODEL", help=f"the registered model; needed with --data, else {BUILT_IN_NAME}")
     where.add_argument("--alias", help="moved to the new version, which deploys it where a ModelDeployment follows it")
     where.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the version")
+    where.add_argument("--report", type=Path, metavar="FILE", help="write the report with its pictures here too, as HTML")
     where.add_argument(
         "--tracking-uri", metavar="URI", help=f"where MLflow answers; else MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING_URI}"
     )
@@ -84,6 +85,7 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
             task=given.task,
             name=given.name or BUILT_IN_NAME,
             alias=given.alias,
+            report=given.report,
             tracking_uri=given.tracking_uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
             tags=dict(_tag(text) for text in given.tag),
             drop=tuple(given.drop),

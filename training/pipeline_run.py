@@ -1,6 +1,5 @@
 """The story of a training run: from a table of data to a registered version. Reads top to bottom."""
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from training.data import load
 from training.estimators import recipe
 from training.evaluate import Scores, Spread, evaluate, folds, judge, spread
 from training.evaluate import scores as scored
+from training.figures import told
 from training.pipeline import fit
-from training.settings import RunSettings
+from training.settings import REPORT, RunSettings
 from training.table import checked, split
 
 if TYPE_CHECKING:
@@ -70,9 +70,23 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         test = scored(judged)
         say(told(test))
 
+    with step("report") as say:
+        from training.report import report  # takes half a second to import, for nothing if the table has a mistake
+
+        files = report(table, parts.test, pipeline, judged, spread(scores), test, chosen, settings)
+        if settings.report is not None:
+            settings.report.write_bytes(files[REPORT])
+        say(f"{settings.report or REPORT}, and {len(files) - 1} pictures")
+
     with step("register") as say:
         candidate = Candidate(
-            table=table, split=parts, pipeline=pipeline, parameters=chosen.parameters(), folds=spread(scores), test=test
+            table=table,
+            split=parts,
+            pipeline=pipeline,
+            parameters=chosen.parameters(),
+            folds=spread(scores),
+            test=test,
+            files=files,
         )
         version = register(registry, candidate, settings)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))
@@ -80,20 +94,3 @@ def run(settings: RunSettings, step: Step) -> Outcome:
             say(f"scikit-learn itself will answer, more slowly: {version.not_compiled}")
 
     return Outcome(version=version, folds=candidate.folds, test=test, positive=judged.positive)
-
-
-FIRST = {"accuracy": "accuracy", "f1": "F1", "roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
-"""The figures that are looked at first."""
-
-
-def told(scores: Scores) -> str:
-    """Those, in one line."""
-    return ", ".join(f"{name} {shown(metric, scores[metric])}" for metric, name in FIRST.items() if metric in scores)
-
-
-def shown(metric: str, value: float, size: float | None = None) -> str:
-    """Three digits behind the point; of an error in the target's own unit, as many as `size` has three digits."""
-    size = abs(value if size is None else size)
-    if metric not in ("rmse", "mae") or not math.isfinite(size) or size == 0:
-        return f"{value:.3f}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(size)))}f}"

@@ -33,6 +33,8 @@ class Candidate:
     """Of the estimator, as MLflow records them."""
     folds: Mapping[str, Spread]
     test: Scores
+    files: Mapping[str, bytes]
+    """The report and its pictures, by their names among the run's artifacts."""
 
     def metrics(self) -> dict[str, float]:
         """All figures, under the names that the run has them."""
@@ -49,6 +51,9 @@ def register(registry: Registry, candidate: Candidate, settings: RunSettings) ->
         files = Path(scratch) / "files"
         files.mkdir()
         joblib.dump(candidate.pipeline, files / DUMP, compress=3)
+        for name, content in candidate.files.items():
+            (files / name).parent.mkdir(exist_ok=True)
+            (files / name).write_bytes(content)
         version = registry.register(
             _saved(candidate, settings, Path(scratch)),
             name=settings.name,

@@ -51,6 +51,9 @@ MLFLOW_ENVIRONMENT = {
 """How MLflow behaves unless the user's environment says otherwise: it reports to no one, leaves the terminal to us,
 does without a git program, and waits for seconds where its own default is minutes."""
 
+REPORT = "report.html"
+"""What the report is called among the run's artifacts."""
+
 BUILT_IN_TARGET = "target"
 BUILT_IN_NAME = "breast-cancer"
 
@@ -96,6 +99,9 @@ class RunSettings(BaseModel):
     """Share of the rows that nothing but the last evaluation sees."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Decides the split, the folds and the forest."""
+
+    report: Path | None = None
+    """Where the report is written as well, besides to MLflow."""
 
     jobs: int = -1
     """Processors that an estimator is trained on; -1: all."""

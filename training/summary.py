@@ -4,7 +4,8 @@ import re
 
 import yaml
 
-from training.pipeline_run import Outcome, shown
+from training.figures import shown
+from training.pipeline_run import Outcome
 from training.settings import RunSettings
 
 

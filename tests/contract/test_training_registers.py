@@ -64,6 +64,15 @@ def test_mlflow_has_the_version_its_alias_and_all_that_was_measured(registry: Re
     assert run.data.metrics["test_roc_auc"] > 0.98
 
 
+def test_the_run_has_a_report_and_its_pictures(registry: Registry, built_in: Run) -> None:
+    run = registry.client.get_model_version("breast-cancer", "1").run_id
+    names = {file.path for folder in (None, "plots") for file in registry.client.list_artifacts(run, folder)}
+    assert names >= {"report.html", "plots/confusion.png", "plots/roc.png", "plots/importance.png"}
+    assert re.search(r"^  report +\d+\.\d s  report\.html, and 5 pictures$", built_in.out, re.MULTILINE)
+    report = Path(registry.client.download_artifacts(run, "report.html", str(registry.directory))).read_text()
+    assert report.count("data:image/png;base64,") == 5
+
+
 def test_the_server_reads_what_was_registered(registry: Registry, built_in: Run) -> None:
     model = registry.model("breast-cancer", "1")
     whole = load_breast_cancer(as_frame=True).frame

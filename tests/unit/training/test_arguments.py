@@ -26,12 +26,12 @@ def test_everything_that_can_be_said() -> None:
         "--require", "a:b:int", "--range", "x=y=-5:1e3", "--range", "z=0:", "--trees", "7", "--max-depth", "3",
         "--folds", "2", "--task", "regression",
         "--min-samples-split", "9", "--balance", "--duplicates", "drop",
-        "--test-size", "0.5", "--seed", "1", "--tracking-uri", "http://m:5000",
+        "--report", "r.html", "--test-size", "0.5", "--seed", "1", "--tracking-uri", "http://m:5000",
     )  # fmt: skip
     assert found == RunSettings(
         data=Path("t.csv"), target="y", name="fraud", alias="champion", tags={"a": "b=c"}, drop=("id",),
         require={"a:b": "integer"}, ranges={"x=y": (-5, 1000), "z": (0, None)}, trees=7, max_depth=3, folds=2,
-        task="regression", min_samples_split=9, balance=True, duplicates="drop",
+        task="regression", min_samples_split=9, balance=True, duplicates="drop", report=Path("r.html"),
         test_size=0.5, seed=1, tracking_uri="http://m:5000",
     )  # fmt: skip
 
