@@ -1,7 +1,6 @@
-"""From data to a model version that a ModelDeployment can take: `python -m training`, and the same from a notebook.
-
-import training
-training.register(pipeline, X_train, name="fraud", alias="champion")
+"""From data to a model version that a ModelDeployment can take: `python -m training`, and the same from a notebook. In a
+checkout it is `import training`, where the wheel is installed `from modeldeployment import training`; then
+`training.register(pipeline, X_train, name="fraud", alias="champion")`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Registered", "register"]
 
-_WHERE = {"Registered": "training.notebook", "register": "training.notebook"}
+_WHERE = {"Registered": "notebook", "register": "notebook"}
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +19,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_WHERE[name]), name)
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)

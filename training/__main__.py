@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from training import command_run
 from training.errors import TrainingError
@@ -35,12 +36,18 @@ def main(given: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Of `python -m training`."""
     whole = argparse.ArgumentParser(
-        prog="python -m training", description="From a table of data to a model version that can be deployed."
+        prog=_called(sys.argv[0]), description="From a table of data to a model version that can be deployed."
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
     return whole
+
+
+def _called(path: str) -> str:
+    """How a person has called this: by the script that the wheel brings, or as a module."""
+    name = Path(path).name
+    return name if name.startswith("mdep-train") else f"python -m {__package__}"
 
 
 if __name__ == "__main__":
