@@ -12,6 +12,8 @@ ROOMS  := controller server training
 UV     := $(VENV)/bin/uv
 # Beside the scikit-learn of pyproject.toml: server images for models of these minor versions.
 OTHER_SKLEARN := 1.8
+# The other servers of the benchmark, each with an environment of its own.
+PEERS  := bentoml fastapi kserve mlflow mlserver
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,6 +42,9 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 	    --override <(echo "scikit-learn==$$minor.*") --extra server pyproject.toml -o server/requirements-sklearn-$$minor.txt; done
 	@echo kserve | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --universal - -o tests/contract/kserve-requirements.txt
+	@for peer in $(PEERS); do \
+	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --universal \
+	    tests/bench/peers/$$peer.in -o tests/bench/peers/$$peer.txt; done
 	@echo 'mlflow[auth]' | $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --universal -c tests/requirements.txt - -o manifests/mlflow/requirements.txt
 
@@ -97,9 +102,15 @@ faults: venv  ## every fault that is promised to be survived, on the real cluste
 	$(PYTEST) tests/faults
 
 # --- the benchmarks (tests/bench) ------------------------------------------------------------------------------------
-bench: bench-controller  ## every benchmark
+bench: bench-controller bench-server  ## every benchmark
 
 bench-controller: venv  ## the operator at 100, 300 and 1,000 resources, beside a client that only writes (.bench/controller.json)
 	@$(PY) -m tests.bench.controller
 
-.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e faults bench bench-controller
+bench-server: venv  ## the server beside every other one, installed in throw-away environments: 20 minutes (.bench/server.json)
+	@$(PY) -m tests.bench.server
+
+bench-clean:  ## remove the environments and figures of the benchmarks
+	rm -rf .bench
+
+.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e faults bench bench-controller bench-server bench-clean

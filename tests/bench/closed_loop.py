@@ -77,8 +77,8 @@ def parsed(said: str) -> Seen:
     told: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
     failed = told["status"] + told["socket"] + told["timeout"]
     answered = max(0, told["requests"] - told["status"])
-    times = (told[name] / 1000 for name in ("p50", "p95", "p99"))
-    return Seen(answered, answered / told["microseconds"] * 1e6, *times, failed)
+    p50, p95, p99 = (told[name] / 1000 for name in ("p50", "p95", "p99"))
+    return Seen(answered, answered / told["microseconds"] * 1e6, p50, p95, p99, failed)
 
 
 def load(asked: Asked, connections: int, seconds: int) -> Seen:

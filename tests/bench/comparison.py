@@ -134,7 +134,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines = [
         f"{machine['processors']} processors ({machine['processor']}), Linux {machine['kernel']}, Python {machine['python']}; "
         f"{result['date']}; commit {result['commit']}; {result['rounds']} rounds of {result['seconds']} s, medians; "
-        f"others used {machine['busy_before']:.0%} of the processors before the run, {machine['stolen']:.1%} was stolen during it.",
+        f"others used {machine['busy_before']:.0%} of the processors before it, {machine['stolen']:.1%} was stolen meanwhile.",
         "",
     ]
     lines += _closed(table) + _open(table, once) + _batches(table) + _weights(once, result["environments_mb"])
@@ -219,7 +219,16 @@ def _weights(once: Mapping[str, Any], sizes: Mapping[str, float]) -> list[str]:
 
 
 def _overload(overload: Mapping[str, Any]) -> list[str]:
-    head = ["twice the capacity", "offered/s", "P99 unloaded, ms", "P99 of accepted, ms", "ratio", "shed", "failed", "probes p99 / max, ms"]
+    head = [
+        "twice the capacity",
+        "offered/s",
+        "P99 unloaded, ms",
+        "P99 of accepted, ms",
+        "ratio",
+        "shed",
+        "failed",
+        "probes p99 / max, ms",
+    ]
     rows = [
         [
             name,

@@ -1,6 +1,8 @@
-"""The model of the comparison with other servers: a forest of 100 trees of depth 10 behind a scaler, 30 features; as every server wants it."""
+"""The model of the comparison with other servers, as each of them wants it: a forest of 100 trees of depth 10 behind a scaler,
+30 features."""
 
 import json
+import logging
 import pickle
 import warnings
 from dataclasses import dataclass
@@ -28,7 +30,8 @@ class Forest:
     mlflow: Path
     """A directory of MLflow's, of a forest that has seen a DataFrame."""
     joblib: Path
-    """A directory with `model.joblib`, of the same forest that has seen an array: whoever asks with an array gets no warning about names, which would cost it time."""
+    """A directory with `model.joblib`, of the same forest that has seen an array: whoever asks with one is then not warned
+    about names, which would cost time."""
     names: list[str]
     rows: list[list[float]]
     labels: list[int]
@@ -80,6 +83,7 @@ def _save_for_mlflow(pipeline: Any, table: Any, directory: Path) -> None:
     probabilities, classes = pipeline.predict_proba(example).tolist(), pipeline.classes_.tolist()
     answer = Answer(predictions=pipeline.predict(example).tolist(), probabilities=probabilities, classes=classes)
     seen = {str(name): (float(table[name].min()), float(table[name].max())) for name in table}
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.sklearn.save_model(

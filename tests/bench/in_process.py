@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def main() -> None:
         for size in told["sizes"]:
             some = np.resize(rows, (size, rows.shape[1]))
             listed = some.tolist()
-            taken = in_turns([lambda: model.predict(some), lambda: engine.predict(listed)], told["seconds"] / ROUNDS)
+            taken = in_turns([partial(model.predict, some), partial(engine.predict, listed)], told["seconds"] / ROUNDS)
             figures[str(size)] = {"scikit-learn": size / taken[0], "engine": size / taken[1]}
     print(json.dumps(figures))
 

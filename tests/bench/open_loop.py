@@ -1,4 +1,4 @@
-"""`python -m tests.bench.open_loop`: so many requests a second, whether the server answers or not. Prints what came of them as JSON.
+"""`python -m tests.bench.open_loop`: so many requests a second, whether the server answers or not; prints what came of it.
 
 A request is timed from when it should have been sent: what this program, or the lack of a free connection, adds is in the
 figure. It is a process of its own, without asyncio, whose timers count in milliseconds: select() waits in microseconds.
@@ -29,7 +29,9 @@ class Tally:
     times: list[float] = field(default_factory=list)
     """Seconds until each answer of status 200."""
     late: list[float] = field(default_factory=list)
-    """Seconds by which each request was sent later than it should have been."""
+    """Seconds by which each request was taken up later than it should have been: the fault of this program, or of the machine."""
+    queued: int = 0
+    """Requests for which no connection was free."""
     shed: int = 0
     failed: int = 0
 
@@ -44,6 +46,7 @@ class Tally:
             "per_second": len(times) / seconds,
             **at,
             "max_ms": (times[-1] if times else 0) * 1000,
+            "queued": self.queued,
             "late_p99_ms": rank(sorted(self.late), 99) * 1000,
         }
 
@@ -103,6 +106,7 @@ class Generator:
         while (now := time.perf_counter()) < end:
             while sent < total and (due := started + sent / rate) <= now:
                 sent += 1
+                self.tally.late.append(now - due)
                 self._send(due)
             if sent == total and len(self._idle) == len(self._open) and not self._waiting:
                 break
@@ -110,6 +114,9 @@ class Generator:
             select.select([self._epoll], [], [], max(0.0, wait))
             for number, _ in self._epoll.poll(0):
                 self._receive(self._open[number])
+        for connection in self._open.values():
+            connection.socket.close()
+        self._epoll.close()
         return self.tally.told(total, seconds)
 
     def _connect(self) -> Connection:
@@ -125,13 +132,13 @@ class Generator:
             elif len(self._open) < self._limit:
                 connection = self._connect()
             else:
+                self.tally.queued += 1
                 self._waiting.append(due)
                 return
         except OSError:
             self.tally.failed += 1
             return
         connection.due = due
-        self.tally.late.append(time.perf_counter() - due)
         self._next = (self._next + 1) % len(self._requests)
         try:
             if connection.socket.send(self._requests[self._next]) < len(self._requests[self._next]):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 END_SECONDS = 10
+SETTLE_SECONDS, IDLE_SECONDS, IDLE_SHARE = 5, 0.1, 0.3
 
 
 class NotStarted(Exception):
@@ -48,6 +49,17 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
+    def settle(self) -> None:
+        """Until it has done what nobody waits for any more."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        before = self.cpu()
+        while time.monotonic() < deadline:
+            time.sleep(IDLE_SECONDS)
+            now = self.cpu()
+            if now - before <= IDLE_SHARE * IDLE_SECONDS:
+                return
+            before = now
+
     def require_alive(self) -> None:
         """It has not ended by itself."""
         if self.popen.poll() is not None:
@@ -75,8 +87,9 @@ def last_words(log: Path) -> str:
 
 @contextlib.contextmanager
 def running(command: list[str], variables: Mapping[str, str], directory: Path, log: Path) -> Iterator[Process]:
-    """A process with nothing of our environment but where programs are found."""
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    """A process with little of our environment; beside its own program it finds those that were installed with it."""
+    kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "TMPDIR")}
+    kept["PATH"] = f"{Path(command[0]).parent}:{os.environ['PATH']}"
     with log.open("ab") as stream:
         popen = subprocess.Popen(
             command, env=kept | dict(variables), cwd=directory, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True

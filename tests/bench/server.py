@@ -1,4 +1,4 @@
-"""`python -m tests.bench.server`: our server beside every other one, the same model in each, all in one run (`make bench-server`).
+"""`python -m tests.bench.server` (`make bench-server`): our server beside every other one, the same model in each, in one run.
 
 Each server is installed in an environment of its own, answers some rows as scikit-learn does, and is then asked in rounds: every
 measurement goes over all servers before the next one begins, so what else the machine does falls on all of them. The one that is
@@ -200,22 +200,30 @@ def _later(function: Callable[..., dict[str, float]], *arguments: Any) -> Callab
 
 def _probed(word: str, probes: Probes) -> dict[str, float]:
     times = sorted(probes.milliseconds)
-    return {f"{word}_p99_ms": rank(times, 99), f"{word}_max_ms": times[-1] if times else 0.0, f"{word}s_failed": float(probes.failed)}
+    return {
+        f"{word}_p99_ms": rank(times, 99),
+        f"{word}_max_ms": times[-1] if times else 0.0,
+        f"{word}s_failed": float(probes.failed),
+    }
 
 
 def install(plan: Plan, absent: dict[str, str]) -> dict[str, float]:
     """The environments, and what each takes; of those that can't be made, why."""
     sizes: dict[str, float] = {}
-    for server in filter(plan.wants, SERVERS):
-        if server.environment in sizes:
-            continue
+    wanted = [server for server in SERVERS if plan.wants(server)]
+    for name in dict.fromkeys([environments.OURS, *(server.environment for server in wanted)]):  # ours is asked in process too
         try:
-            if environments.install(server.environment):
-                print(f"installed {server.environment}", flush=True)
-            sizes[server.environment] = environments.megabytes(server.environment)
+            if not environments.installed(name):
+                print(f"installing {name}: {environments.requirements(name).relative_to(CHECKOUT)}", flush=True)
+                environments.install(name)
+            sizes[name] = environments.megabytes(name)
         except NotInstalled as e:
-            absent[server.name] = f"it could not be installed: {e}"
-            print(f"{server.name}: NOT MEASURED: {absent[server.name]}", flush=True)
+            for server in wanted:
+                if server.environment == name:
+                    absent[server.name] = f"it could not be installed: {e}"
+                    print(f"{server.name}: NOT MEASURED: {absent[server.name]}", flush=True)
+    if environments.OURS not in sizes:
+        raise SystemExit("our own server could not be installed")
     return sizes
 
 
@@ -224,7 +232,11 @@ def compile_forest(model: Forest, scratch: Path) -> Path:
     world = World(model, scratch, 1, environments.KEPT / environments.OURS / "bin")
     command = [str(environments.python(environments.OURS)), "-m", "server", "compile"]
     done = subprocess.run(
-        command, cwd=CHECKOUT, env={"PATH": os.environ["PATH"], VARIABLE: told_ours(world, "Compiled")}, capture_output=True, text=True
+        command,
+        cwd=CHECKOUT,
+        env={"PATH": os.environ["PATH"], VARIABLE: told_ours(world, "Compiled")},
+        capture_output=True,
+        text=True,
     )
     compiled = model.mlflow.with_name(model.mlflow.name + "-compiled")
     if done.returncode or not any(compiled.iterdir()):
@@ -316,7 +328,7 @@ def main() -> None:
     if options.quick:
         plan = Plan(rounds=1, closed=1, opened=1, batch=1, warm_up=1, words=options.only)
     else:
-        plan = Plan(options.rounds, options.seconds, 2 * options.seconds, max(1, options.seconds - 1), 4, options.only)
+        plan = Plan(options.rounds, options.seconds, 2 * options.seconds - 1, max(1, options.seconds - 1), 4, options.only)
     result = measured(plan)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1))

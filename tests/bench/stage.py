@@ -53,6 +53,7 @@ class Running:
         self.process.resume()
         try:
             yield
+            self.process.settle()
         finally:
             self.process.pause()
 

@@ -26,19 +26,21 @@ def python(name: str) -> Path:
     return KEPT / name / "bin" / "python"
 
 
-def install(name: str) -> bool:
-    """Make it unless it is there; whether there was something to do."""
-    locked, directory = requirements(name), KEPT / name
-    digest, done = hashlib.sha256(locked.read_bytes()).hexdigest(), KEPT / name / ".installed"
-    if done.is_file() and done.read_text() == digest:
-        return False
+def installed(name: str) -> bool:
+    """Whether it is there, as it is locked now."""
+    done = _done(name)
+    return done.is_file() and done.read_text() == _digest(name)
+
+
+def install(name: str) -> None:
+    """Make it anew."""
+    directory = KEPT / name
     shutil.rmtree(directory, ignore_errors=True)
     uv = str(Path(sys.executable).with_name("uv"))
     _run(uv, "venv", "--quiet", "--python", sys.executable, str(directory))
     options = ["--quiet", "--require-hashes", "--compile-bytecode", "--link-mode", "copy"]
-    _run(uv, "pip", "install", *options, "--python", str(python(name)), "-r", str(locked))
-    done.write_text(digest)
-    return True
+    _run(uv, "pip", "install", *options, "--python", str(python(name)), "-r", str(requirements(name)))
+    _done(name).write_text(_digest(name))
 
 
 def megabytes(name: str) -> float:
@@ -49,8 +51,16 @@ def megabytes(name: str) -> float:
 
 def version(name: str, package: str) -> str:
     """Of a package in it."""
-    told = "from importlib.metadata import version; print(version({!r}))".format(package)
+    told = f"from importlib.metadata import version; print(version({package!r}))"
     return _run(str(python(name)), "-c", told).strip()
+
+
+def _done(name: str) -> Path:
+    return KEPT / name / ".installed"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(requirements(name).read_bytes()).hexdigest()
 
 
 def _run(*command: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 Rows = Sequence[Sequence[float]]
 
 
-
 def plain(names: Sequence[str], count: int) -> dict[str, str]:
     return {"Content-Type": "application/json"}
 

@@ -13,12 +13,12 @@ Rows = Annotated[np.ndarray, Shape((-1, 30)), DType("float64")]
 Labels = Annotated[np.ndarray, Shape((-1,)), DType("int64")]
 
 
-@bentoml.service(workers=1, logging={"access": {"enabled": False}})  # type: ignore[untyped-decorator]
+@bentoml.service(workers=1, logging={"access": {"enabled": False}})
 class Forest:
     def __init__(self) -> None:
         self.model = joblib.load(os.environ["MODEL"])
 
-    @bentoml.api(batchable=BATCHES, max_batch_size=64, max_latency_ms=1000)  # type: ignore[untyped-decorator]
+    @bentoml.api(batchable=BATCHES, max_batch_size=64)  # type: ignore[untyped-decorator]
     def predict(self, rows: Rows) -> Labels:
         labels: np.ndarray = self.model.predict(rows)
         return labels

@@ -17,7 +17,8 @@ MODEL = joblib.load(os.environ["MODEL"])
 FEATURES = json.loads(Path(os.environ["FEATURES"]).read_text())
 ONCE = os.environ.get("EVALUATIONS") == "1"
 
-Row: Any = create_model("Row", **{f"x{number}": (float, ...) for number in range(len(FEATURES))})
+FIELDS: Any = {f"x{number}": (float, ...) for number in range(len(FEATURES))}
+Row: Any = create_model("Row", **FIELDS)
 app = FastAPI()
 
 
@@ -25,9 +26,7 @@ def asked(rows: list[Any]) -> list[dict[str, Any]]:
     table = np.array([[getattr(row, name) for name in Row.model_fields] for row in rows])
     probabilities = MODEL.predict_proba(table)
     labels = MODEL.classes_[probabilities.argmax(axis=1)] if ONCE else MODEL.predict(table)
-    return [
-        {"prediction": int(label), "probability": float(row.max())} for label, row in zip(labels, probabilities, strict=True)
-    ]
+    return [{"prediction": int(label), "probability": float(row.max())} for label, row in zip(labels, probabilities, strict=True)]
 
 
 @app.post("/predict")
