@@ -61,7 +61,7 @@ lint: venv  ## style, types, import rules, generated files
 unit: venv  ## the fast tests: no root, no cluster
 	$(PYTEST) -n 2 tests/unit
 
-contract: venv  ## controller and server agree
+contract: venv  ## controller, server, MLflow and their clients agree, each as the real process
 	$(PYTEST) tests/contract
 
 chart: venv  ## the Helm chart, rendered by the real helm

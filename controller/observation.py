@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from controller.conditions import is_of
 from controller.engines import Engine, engines
@@ -15,7 +16,7 @@ from controller.rollout import Failure, Progress, Rollout
 from controller.workload import answering, certain_failure, workload
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what was read of the objects is kept beside them
 class Live:
     """The Deployment, its ReplicaSets and its pods, or the ReplicaSets that a Deployment of this name has left behind."""
 
@@ -30,12 +31,12 @@ class Live:
     engines: dict[int, Engine] = field(default_factory=dict)
     """What computes the answers of each rollout's pods, as far as they told."""
 
-    @property
+    @cached_property
     def rollout(self) -> Rollout | None:
         known = rollouts.read_rollout(self.deployment) if self.deployment else None
         return replace(known, failed=self._marks.get(known.number)) if known is not None else None
 
-    @property
+    @cached_property
     def remembered(self) -> tuple[Rollout, ...]:
         """What the ReplicaSets remember. A rollout that was restarted has several: a mark on one is about all of them."""
         marks = self._marks
@@ -49,11 +50,11 @@ class Live:
         uid = gone["metadata"]["uid"]
         return replace(self, replica_sets=tuple(each for each in self.replica_sets if each["metadata"]["uid"] != uid))
 
-    @property
+    @cached_property
     def _known(self) -> tuple[Rollout, ...]:
         return tuple(known for each in self.replica_sets if (known := rollouts.read_rollout(each)) is not None)
 
-    @property
+    @cached_property
     def _marks(self) -> dict[int, Failure]:
         return {
             each.number: replace(each.failed, lifted=each.number in self.lifted)

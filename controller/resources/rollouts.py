@@ -180,7 +180,7 @@ def is_marked(of: Object) -> bool:
 def of_rollout(replica_sets: Sequence[Object], number: int) -> list[Object]:
     """The ReplicaSets with a template of that rollout, the first that was made in front: the others are restarts and edits."""
     found = [each for each in replica_sets if (known := read_rollout(each)) is not None and known.number == number]
-    return sorted(found, key=lambda each: (str(each["metadata"].get("creationTimestamp", "")), _first_revision(each)))
+    return sorted(found, key=_made)
 
 
 def to_put_back(replica_sets: Sequence[Object], number: int) -> Object:
@@ -225,7 +225,9 @@ def superseded(replica_sets: Sequence[Object], live: Rollout, *, completed: bool
 
     Templates that somebody edited and that were put back; and of what the cluster let fail, all attempts but the last.
     """
-    known = [(each, found) for each in replica_sets if (found := read_rollout(each)) is not None]
+    by_age = sorted(replica_sets, key=_made, reverse=True)
+    known = [(each, found) for each in by_age if (found := read_rollout(each)) is not None]
+    first = {found.number: each for each, found in known}
     attempts = [found for _, found in known if found.failed is not None] + ([live] if completed else [])
     return [
         each
@@ -234,15 +236,10 @@ def superseded(replica_sets: Sequence[Object], live: Rollout, *, completed: bool
         and not each["spec"].get("replicas")
         and not (each.get("status") or {}).get("replicas")
         and (
-            _is_edit(each, found, replica_sets)
+            not _same(each["spec"]["template"], first[found.number]["spec"]["template"])
             or (found.number != live.number and any(_is_later_attempt(other, found) for other in attempts))
         )
     ]
-
-
-def _is_edit(replica_set: Object, found: Rollout, replica_sets: Sequence[Object]) -> bool:
-    first = of_rollout(replica_sets, found.number)[0]
-    return not _same(replica_set["spec"]["template"], first["spec"]["template"])
 
 
 def _is_later_attempt(other: Rollout, found: Rollout) -> bool:
@@ -285,10 +282,10 @@ def _keeps(live: object, written: object) -> bool:
     return live == written
 
 
-def _first_revision(of: Object) -> int:
-    """The first number that a template had: times of creation have whole seconds, and going back to one renumbers it."""
+def _made(of: Object) -> tuple[str, int]:
+    """When a ReplicaSet was made. Times have whole seconds; of two, it is the first number that tells: going back renumbers."""
     first = (of["metadata"].get("annotations") or {}).get(REVISIONS, "").split(",")[0]
-    return int(first) if first.isdigit() else _revision(of)
+    return str(of["metadata"].get("creationTimestamp", "")), int(first) if first.isdigit() else _revision(of)
 
 
 def _revision(of: Object) -> int:

@@ -4,7 +4,6 @@ import json
 import re
 import socket
 import urllib.request
-import warnings
 from pathlib import Path
 
 import pytest
@@ -76,9 +75,7 @@ def test_the_server_says_how_its_health_is_asked(inside: dict[str, Contents]) ->
 
 
 def test_the_server_becomes_healthy_and_predicts_under_docker(engine: Engine, built: dict[str, Image], tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow has many opinions on pickle, integers and Python
-        model = factories.forest(tmp_path / "model")
+    model = factories.forest(tmp_path / "model")
     model.parent.chmod(0o755)
     port, management_port = free_port(), free_port()
     told = {**factories.value(model), "modelDir": "/model", "port": port, "managementPort": management_port}

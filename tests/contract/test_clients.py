@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,9 +27,7 @@ ROWS = FEATURES.iloc[[0, 19, 300]]
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     directory = tmp_path_factory.mktemp("forest")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow has many opinions on pickle, integers and Python
-        model = factories.forest(directory / "model")
+    model = factories.forest(directory / "model")
     with started(model, directory) as process:
         process.wait_ready()
         yield process

@@ -5,8 +5,7 @@ import hashlib
 import json
 import os
 import sys
-import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -302,19 +301,13 @@ async def test_a_pod_fetches_from_the_store_what_the_controller_pulled(tmp_path:
     assert engine(ended(pod)) == Engine(name="Native"), "as it was asked for: no reason"
 
 
-def saved(make: Callable[[Path], Path], folder: Path) -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow has many opinions
-        return make(folder / "registered")
-
-
 async def test_what_the_compiling_step_leaves_is_what_status_says(tmp_path: Path) -> None:
-    pod = await fetched(saved(factories.forest, tmp_path), tmp_path)
+    pod = await fetched(factories.forest(tmp_path / "registered"), tmp_path)
     assert engine(ended(pod)) == Engine(name="Compiled"), pod.log
 
 
 async def test_why_a_model_is_not_compiled_is_told_and_held_against_it_where_nothing_else_will_do(tmp_path: Path) -> None:
-    registered, trust = saved(factories.splines, tmp_path), {"skopsTypes": factories.SPLINE_TYPES}
+    registered, trust = factories.splines(tmp_path / "registered"), {"skopsTypes": factories.SPLINE_TYPES}
     (tmp_path / "auto").mkdir()
     (tmp_path / "compiled").mkdir()
     pod, refused = await asyncio.gather(

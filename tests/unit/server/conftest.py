@@ -1,6 +1,5 @@
-"""Models are saved once, by MLflow itself; a server process is started once for all tests that only talk to it."""
+"""Models are saved once."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -15,7 +14,6 @@ from server.metrics import Metrics
 from server.pod import Pod
 from tests.unit.server import factories
 from tests.unit.server.local import Client
-from tests.unit.server.process import Process, started, wait_until
 
 Model = Callable[[str], Path]
 Served = Callable[..., tuple[Client, Pod]]
@@ -28,27 +26,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
     @cache
     def saved(name: str) -> Path:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow has many opinions on pickle, integers and Python
-            if name == "skops":
-                return factories.forest(root / name, "skops")
-            make: Callable[[Path], Path] = getattr(factories, name)
-            return make(root / name)
+        if name == "skops":
+            return factories.forest(root / name, "skops")
+        make: Callable[[Path], Path] = getattr(factories, name)
+        return make(root / name)
 
     return saved
-
-
-@pytest.fixture(scope="session")
-def live(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A ready server with small limits. Its end is a test too: a second signal cuts even a long drain short."""
-    limits = {"maxBodyBytes": 10_000, "requestTimeoutSeconds": 0.5, "drainSeconds": 600}
-    with started(model("forest"), tmp_path_factory.mktemp("live"), "serve", **limits) as process:
-        process.wait_ready()
-        yield process
-        process.popen.terminate()
-        wait_until(lambda: any(line["event"] == "draining" for line in process.events()))
-        process.popen.terminate()
-        assert process.ended() == 0
 
 
 @pytest.fixture(scope="module")

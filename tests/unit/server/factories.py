@@ -1,16 +1,17 @@
-"""Small real models in MLflow's own format, and what it takes to serve them; each call names only what its test is about."""
+"""Small real models in MLflow's format, and what it takes to serve them; each call names only what its test is about."""
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow.sklearn
+import cloudpickle
 import numpy as np
 import pandas as pd
+import sklearn
+import skops.io
 import yaml
-from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
@@ -70,7 +71,7 @@ def forest(directory: Path, serialization: str = "cloudpickle") -> Path:
     )
     seen = {name: (float(features[name].min()), float(features[name].max())) for name in features}
     record = Record(example=answer, bounds=Bounds(seen=seen, declared={"mean radius": (0.0, 100.0)}))
-    return _save(directory, pipeline, example, record, serialization, skops_trusted_types=["sklearn.tree._tree.Tree"])
+    return save(directory, pipeline, example, record, serialization, ["sklearn.tree._tree.Tree"])
 
 
 def mixed(directory: Path) -> Path:
@@ -91,7 +92,7 @@ def mixed(directory: Path) -> Path:
     )
     pipeline = make_pipeline(encode, LogisticRegression())
     pipeline.fit(features, np.where(features["age"] > 50, "leaves", "stays"))
-    return _save(directory, pipeline, features.sort_values("income").iloc[[0, -1]])  # the last has none
+    return save(directory, pipeline, features.sort_values("income").iloc[[0, -1]])  # the last has none
 
 
 HOSTILE = (
@@ -122,7 +123,7 @@ def hostile(directory: Path) -> Path:
     pipeline = make_pipeline(encode, LogisticRegression())
     pipeline.fit(features, np.where(features[number] > 0.5, *HOSTILE_LABELS))
     record = Record(bounds=Bounds(seen={number: (0.0, 1.0)}), target="<u>target</u>", metrics={"<i>test_f1</i>": 0.9})
-    return _save(directory, pipeline, features.head(2), record)
+    return save(directory, pipeline, features.head(2), record)
 
 
 def regressor(directory: Path) -> Path:
@@ -130,29 +131,28 @@ def regressor(directory: Path) -> Path:
     features, _ = cancer()
     model = LinearRegression().fit(features[["mean radius"]], features["mean area"])
     example = features[["mean radius"]].head(3)
-    return _save(directory, model, example, Record(example=Answer(predictions=model.predict(example).tolist())))
+    return save(directory, model, example, Record(example=Answer(predictions=model.predict(example).tolist())))
 
 
 def without_probabilities(directory: Path) -> Path:
     """A classifier that has none."""
     features, target = cancer()
     model = make_pipeline(StandardScaler(), LinearSVC()).fit(features, target.map({0: "bad", 1: "good"}))
-    return _save(directory, model, features.head(2))
+    return save(directory, model, features.head(2))
 
 
 def array(directory: Path) -> Path:
     """Trained on an array, with a signature of tensors."""
     features, target = cancer()
     model = LogisticRegression(max_iter=5000).fit(features.to_numpy(), target)
-    return _save(directory, model, features.head(2).to_numpy())
+    return save(directory, model, features.head(2).to_numpy())
 
 
 def without_signature(directory: Path) -> Path:
     """Neither signature nor example."""
     features, target = cancer()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, target)
-    mlflow.sklearn.save_model(model, directory, serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
-    return directory
+    return save(directory, model)
 
 
 SPLINE_TYPES = ("scipy._lib.array_api_compat.numpy._aliases.asarray", "scipy.interpolate._bsplines.BSpline")
@@ -162,20 +162,65 @@ def splines(directory: Path) -> Path:
     """A skops file with types that the server does not trust."""
     features, target = cancer()
     model = make_pipeline(StandardScaler(), SplineTransformer(n_knots=3), LogisticRegression()).fit(features, target)
-    return _save(directory, model, features.head(2), serialization="skops", skops_trusted_types=list(SPLINE_TYPES))
+    return save(directory, model, features.head(2), serialization="skops", trusted_types=SPLINE_TYPES)
 
 
-def _save(
-    directory: Path, model: Any, example: Any, record: Record | None = None, serialization: str = "cloudpickle", **more: Any
+FILES = {"cloudpickle": "model.pkl", "skops": "model.skops"}
+TYPES = {"int64": "long", "float64": "double", "bool": "boolean"}
+
+
+def save(
+    directory: Path,
+    model: Any,
+    example: Any = None,
+    record: Record | None = None,
+    serialization: str = "cloudpickle",
+    trusted_types: Sequence[str] = (),
 ) -> Path:
-    mlflow.sklearn.save_model(
-        model,
-        directory,
-        signature=infer_signature(example, model.predict(example)),
-        input_example=example,
-        serialization_format=serialization,
-        pip_requirements=["scikit-learn"],  # or MLflow starts a process to find out
-        metadata={METADATA_KEY: record.model_dump(exclude_none=True)} if record else None,
-        **more,
-    )
+    """What `mlflow.sklearn.save_model` writes, as far as it is read when the model is served.
+
+    MLflow itself takes longer than most tests; `tests/contract/test_saved_models.py` holds this to what it does.
+    """
+    directory.mkdir()
+    path = directory / FILES[serialization]
+    if serialization == "skops":
+        skops.io.dump(model, path)
+    else:
+        path.write_bytes(cloudpickle.dumps(model))
+    flavor: dict[str, Any] = {"code": None, "pickled_model": path.name, "serialization_format": serialization}
+    flavor |= {"sklearn_version": sklearn.__version__, "skops_trusted_types": list(trusted_types) or None}
+    flavors = {"sklearn": flavor, "python_function": {"loader_module": "mlflow.sklearn", "predict_fn": "predict"}}
+    mlmodel: dict[str, Any] = {"flavors": flavors}
+    if record is not None:
+        mlmodel["metadata"] = {METADATA_KEY: record.model_dump(exclude_none=True)}
+    if example is not None:
+        about, content = _columns(example) if isinstance(example, pd.DataFrame) else _array(example)
+        answers = _tensor(model.predict(example))
+        mlmodel["signature"] = {"inputs": json.dumps(about["inputs"]), "outputs": json.dumps([answers]), "params": None}
+        mlmodel["saved_input_example_info"] = {
+            "artifact_path": "input_example.json",
+            "serving_input_path": "serving_input_example.json",
+            **about["example"],
+        }
+        (directory / "input_example.json").write_text(json.dumps(content))
+    (directory / "MLmodel").write_text(yaml.safe_dump(mlmodel))
     return directory
+
+
+def _columns(example: pd.DataFrame) -> tuple[dict[str, Any], Any]:
+    inputs = [
+        {"type": TYPES.get(str(cells.dtype), "string"), "name": name, "required": bool(cells.notna().all())}
+        for name, cells in example.items()
+    ]
+    cells = example.astype(object).where(example.notna(), np.nan)
+    content = {"columns": list(example), "data": cells.to_numpy().tolist()}
+    return {"inputs": inputs, "example": {"type": "dataframe", "pandas_orient": "split"}}, content
+
+
+def _array(example: Any) -> tuple[dict[str, Any], Any]:
+    return {"inputs": [_tensor(example)], "example": {"type": "ndarray"}}, example.tolist()
+
+
+def _tensor(values: Any) -> dict[str, Any]:
+    kind = "str" if values.dtype.kind == "U" else str(values.dtype)
+    return {"type": "tensor", "tensor-spec": {"dtype": kind, "shape": [-1, *values.shape[1:]]}}

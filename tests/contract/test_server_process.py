@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,30 @@ import pytest
 from httpx import Client
 
 from tests.unit.server import factories
-from tests.unit.server.conftest import Model
 from tests.unit.server.process import Process, started, wait_until
 
 ROW = json.dumps(factories.FOREST_ROW).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\n"
 REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(ROW) + ROW
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that all of them serve. Not to be written to."""
+    return factories.forest(tmp_path_factory.mktemp("models") / "forest")
+
+
+@pytest.fixture(scope="module")
+def live(forest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A ready server with small limits. Its end is a test too: a second signal cuts even a long drain short."""
+    limits = {"maxBodyBytes": 10_000, "requestTimeoutSeconds": 0.5, "drainSeconds": 600}
+    with started(forest, tmp_path_factory.mktemp("live"), "serve", **limits) as process:
+        process.wait_ready()
+        yield process
+        process.popen.terminate()
+        wait_until(lambda: any(line["event"] == "draining" for line in process.events()))
+        process.popen.terminate()
+        assert process.ended() == 0
 
 
 def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
@@ -112,15 +131,15 @@ def test_every_line_of_the_log_is_json_and_none_has_a_feature(live: Process) -> 
 
 
 def test_the_image_can_ask_whether_it_is_healthy(
-    live: Process, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    live: Process, forest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody there, and nobody is to be asked
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     ports = {"port": live.port, "managementPort": live.management_port}
-    with started(model("forest"), tmp_path, "healthcheck", **ports) as process:
+    with started(forest, tmp_path, "healthcheck", **ports) as process:
         assert process.ended() == 0
-    with started(model("forest"), tmp_path, "healthcheck") as process:
+    with started(forest, tmp_path, "healthcheck") as process:
         assert process.ended() == 1
 
 
@@ -169,8 +188,8 @@ class Strangers(Clients):
             self.failures.append(e)
 
 
-def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) -> None:
-    with started(model("forest"), tmp_path, drainSeconds=3) as process:
+def test_a_pod_that_is_told_to_stop_loses_nothing(forest: Path, tmp_path: Path) -> None:
+    with started(forest, tmp_path, drainSeconds=3) as process:
         process.wait_ready()
         with process.connect() as idle, process.connect() as silent:
             idle.sendall(REQUEST)
@@ -202,15 +221,15 @@ def test_a_pod_that_is_told_to_stop_loses_nothing(model: Model, tmp_path: Path) 
         assert process.termination.read_text() == ""
 
 
-def test_a_pod_whose_model_is_at_fault_says_so_and_ends(model: Model, tmp_path: Path) -> None:
+def test_a_pod_whose_model_is_at_fault_says_so_and_ends(forest: Path, tmp_path: Path) -> None:
     def otherwise(mlmodel: dict[str, dict[str, dict[str, dict[str, list[int]]]]]) -> None:
         mlmodel["metadata"]["mlserving"]["example"]["predictions"][0] = 1
 
-    wrong = factories.altered(model("forest"), tmp_path / "wrong", otherwise)
+    wrong = factories.altered(forest, tmp_path / "wrong", otherwise)
     scratches = [tmp_path / name for name in ("mismatch", "settings")]
     for scratch in scratches:
         scratch.mkdir()
-    with started(wrong, scratches[0]) as mismatch, started(model("forest"), scratches[1], thread=1) as settings:
+    with started(wrong, scratches[0]) as mismatch, started(forest, scratches[1], thread=1) as settings:
         assert settings.ended() == 78
         assert settings.events()[-1]["reason"] == "SettingsInvalid"
         wait_until(lambda: mismatch.popen.poll() is not None or mismatch.get("/livez")[0] == 200)
@@ -219,10 +238,10 @@ def test_a_pod_whose_model_is_at_fault_says_so_and_ends(model: Model, tmp_path: 
         assert "row 1 is predicted as 0, recorded is 1" in mismatch.last_words()["message"]
 
 
-def test_a_pod_that_ends_for_no_known_reason_says_so_too(model: Model, tmp_path: Path) -> None:
+def test_a_pod_that_ends_for_no_known_reason_says_so_too(forest: Path, tmp_path: Path) -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        with started(model("forest"), tmp_path, managementPort=port) as process:
+        with started(forest, tmp_path, managementPort=port) as process:
             assert process.ended() == 70
     assert process.last_words()["reason"] == "Unexpected"
     assert "OSError" in process.last_words()["message"] and "log" in process.last_words()["message"]
@@ -238,8 +257,8 @@ class Sleeps:
         return time.sleep, (600,)
 
 
-def test_a_pod_that_must_go_while_it_loads_just_goes(model: Model, tmp_path: Path) -> None:
-    directory = factories.altered(model("forest"), tmp_path / "model", lambda mlmodel: None)
+def test_a_pod_that_must_go_while_it_loads_just_goes(forest: Path, tmp_path: Path) -> None:
+    directory = factories.altered(forest, tmp_path / "model", lambda mlmodel: None)
     (directory / "model.pkl").write_bytes(pickle.dumps(Sleeps()))
     with started(directory, tmp_path, drainSeconds=600) as process:
         wait_until(lambda: process.get("/livez")[0] == 200)
