@@ -17,11 +17,11 @@ from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
 
-PATIENCE = 1.5
-"""A request may wait, its own time included, for so many times what it takes alone. With as much again for the batch that
-runs when it comes, it is answered within three times of what an idle server needs."""
+PATIENCE = 2.0
+"""A request may wait, its own time included, for so many times what it takes alone on average. With the batch that runs when it
+comes, that is within three times of what the slower answers of an idle server take."""
 
-SHORT_SECONDS = 0.005
+SHORT_SECONDS = 0.01
 SHORT_LINE = 4
 """Nobody is turned away for a wait that is no longer than this, or because of so few others."""
 
@@ -37,14 +37,19 @@ class _Waiting:
 class Cost:
     """What a call of the engine takes, in processor time: a fixed part and a part for each row, fitted to the latest calls."""
 
-    FORGETS = 0.95
+    FORGETS = 0.98
     """What an observation is still worth when the next one comes."""
+    KNOWN = 8
+    OUTLIER = 3.0
+    """After so many observations, one that is so many times what was expected counts as no more: it was the machine."""
 
     def __init__(self) -> None:
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
     def observe(self, rows: int, seconds: float) -> None:
         """One call."""
+        if self._n > self.KNOWN:
+            seconds = min(seconds, self.OUTLIER * self.of(rows))
         keep = self.FORGETS
         self._n = self._n * keep + 1
         self._x = self._x * keep + rows

@@ -1,6 +1,8 @@
 """Requests share calls of a slow engine, and never answers."""
 
 import asyncio
+import math
+import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batching import SHORT_LINE, Cost, Line
+from server.batching import PATIENCE, SHORT_LINE, SHORT_SECONDS, Cost, Line
 from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
@@ -164,6 +166,26 @@ async def test_whoever_gave_up_is_not_asked_about(line: Lines) -> None:
     echo.go.set()
     assert (await waiting.predict([[7]])).predictions == [7]
     assert echo.calls == [1, 1]
+
+
+def test_a_call_that_the_machine_disturbed_turns_nobody_away() -> None:
+    cost = Cost()
+    for rows in (1, 15) * 50:
+        cost.observe(rows, 0.0023 + rows * 0.00002)
+    for _ in range(2):
+        cost.observe(15, 0.1)
+    assert cost.of(16) < max(PATIENCE * cost.of(1), SHORT_SECONDS)
+
+
+@pytest.mark.parametrize("connections", [16, 64])
+def test_whoever_waits_for_each_answer_is_never_turned_away(connections: int) -> None:
+    """A forest of 100 trees on a machine that others use: what a call takes varies, and now and then it takes five times that."""
+    chance, cost = random.Random(0), Cost()
+    for _ in range(3000):
+        rows = chance.choice((1, connections // 2, connections - 1))
+        disturbed = math.exp(chance.gauss(0, 0.3)) * (5 if chance.random() < 0.02 else 1)
+        cost.observe(rows, (0.0023 + rows * 0.000016) * disturbed)
+        assert cost.of(connections) <= max(PATIENCE * cost.of(1), SHORT_SECONDS)
 
 
 def test_costs_are_learned_from_calls() -> None:
