@@ -16,7 +16,7 @@ from server.document import header_list
 from server.failures import UNEXPECTED, failure, refusal
 from server.languages import Languages
 from server.pod import Pod
-from server.protocols import Reply
+from server.protocols import Reply, read
 from server.stamp import Stamp, Stamped, named
 from server.turn import Turn
 from server.web import OPEN_PATHS, create_web
@@ -103,9 +103,9 @@ class Application:
         started = time.perf_counter()
         language = self._languages.of(path, serving)
         if len(request.content) <= OFF_LOOP_BYTES:
-            asked = language.decode(request)
+            asked = read(language, serving.validator, request)
         else:
-            asked = await asyncio.to_thread(language.decode, request)
+            asked = await asyncio.to_thread(read, language, serving.validator, request)
         predicted, seconds = await serving.predictor.predict(asked.checked.rows, started)
         if len(predicted.predictions) <= OFF_LOOP_ROWS:
             reply = asked.reply(predicted, seconds)

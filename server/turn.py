@@ -20,7 +20,7 @@ from server.errors import Overloaded, Unanswerable
 from server.failures import refusal
 from server.languages import Languages
 from server.pod import Pod, Serving
-from server.protocols import Reply, Single
+from server.protocols import Reply, Typed
 from server.stamp import Stamp, lines, named
 from server.wire import Whole
 
@@ -42,7 +42,7 @@ class _Usual:
 
     whole: Whole
     name: bytes
-    single: Single
+    typed: Typed
 
 
 class Turn:
@@ -89,7 +89,7 @@ class Turn:
         usual = [one for whole in asked if (one := self._usual(whole, serving))] if serving else []
         if serving is None or not usual:
             return
-        rows = np.array([one.single.cells for one in usual], dtype=np.float64)
+        rows = np.array([one.typed.rows[0] for one in usual], dtype=np.float64)
         if len(unusual := serving.validator.unusual(rows)):
             rows = np.delete(rows, unusual, axis=0)
             usual = [one for number, one in enumerate(usual) if number not in unusual]
@@ -99,7 +99,7 @@ class Turn:
         now = time.perf_counter()
         for number, one in enumerate(usual):
             seconds = now - one.whole.complete
-            self._send(one.whole, 200, one.name, one.single.reply(_row(predicted, number), seconds))
+            self._send(one.whole, 200, one.name, one.typed.reply(_row(predicted, number), seconds))
             serving.predictor.count(predicted.predictions[number : number + 1], seconds)
 
     def _usual(self, whole: Whole, serving: Serving) -> _Usual | None:
@@ -108,10 +108,10 @@ class Turn:
             return None
         if self._tokens is not None and not self._tokens.allow(head.authorization):
             return None
-        single = self._languages.of(whole.path, serving).single(whole.content)
-        if single is None or len(single.cells) != serving.validator.width:
+        typed = self._languages.of(whole.path, serving).typed(whole.content)
+        if typed is None or len(typed.rows) != 1 or len(typed.rows[0]) != serving.validator.width:
             return None
-        return _Usual(whole, named(head.request_id), single)
+        return _Usual(whole, named(head.request_id), typed)
 
     def _refuse(self, whole: Whole) -> None:
         error = Overloaded("This pod gets more requests than it can answer. Try again in a second.")

@@ -13,8 +13,8 @@ import msgspec
 from server.engine import Predicted
 from server.errors import Detail, InvalidBody, UnsupportedMedia
 from server.jsontext import dumps, loads
-from server.protocols import Asked, Model, Reply, Request, Single, described, table
-from server.protocols.typed import Form, names_of_numbers, read_list
+from server.protocols import Asked, Model, Reply, Request, Typed, described, table
+from server.protocols.typed import Form, names_of_numbers, read_lists
 from server.signature import Columns
 from server.table import ColumnType
 from server.validation import Checked
@@ -82,14 +82,13 @@ class Invocations:
             return Asked(self._split(body[form]), self._reply)
         return Asked(self._columns_or_rows(body[form], form), self._reply)
 
-    def single(self, content: bytes) -> Single | None:
-        """A DataFrame of one row, with its columns as the signature has them; or one list of numbers."""
-        frame = _FRAME.read(content) or _INDEXED_FRAME.read(content)
-        if frame is None:
-            cells = read_list(content)
-            return None if cells is None else Single(cells, self._reply)
-        split = frame.dataframe_split
-        return Single(split.data[0], self._reply) if split.columns == self._names and len(split.data) == 1 else None
+    def typed(self, content: bytes) -> Typed | None:
+        """A DataFrame with its columns as the signature has them; or lists of numbers."""
+        if frame := _FRAME.read(content) or _INDEXED_FRAME.read(content):
+            split = frame.dataframe_split
+            return Typed(split.data, self._reply) if split.columns == self._names else None
+        rows = read_lists(content)
+        return None if rows is None else Typed(rows, self._reply)
 
     def _split(self, value: Any) -> Checked:
         if not isinstance(value, dict) or not isinstance(value.get("data"), list):

@@ -8,8 +8,8 @@ from server.engine import Predicted
 from server.errors import Detail, InvalidBody
 from server.jsontext import dumps, loads
 from server.metrics import label_text
-from server.protocols import Asked, Model, Reply, Request, Single, described
-from server.protocols.typed import row_reader
+from server.protocols import Asked, Model, Reply, Request, Typed, described
+from server.protocols.typed import row_forms
 
 
 class Predict:
@@ -18,8 +18,8 @@ class Predict:
     def __init__(self, model: Model) -> None:
         self._validator = model.validator
         self._version = model.version
-        self._texts = [label_text(label) for label in model.classes or ()]
-        self._read = row_reader(model.inputs)
+        self._texts = {label: label_text(label) for label in model.classes or ()}
+        self._rows = row_forms(model.inputs)
 
     def decode(self, request: Request) -> Asked:
         """One row, or some."""
@@ -30,10 +30,15 @@ class Predict:
             return Asked(self._validator.records(body), self._many)
         raise InvalidBody("The body is not a JSON object; one with a key for each feature is expected, or a list of them.")
 
-    def single(self, content: bytes) -> Single | None:
-        """One object."""
-        cells = self._read(content) if self._read else None
-        return None if cells is None else Single(cells, self._one)
+    def typed(self, content: bytes) -> Typed | None:
+        """One object, or a list of them."""
+        if self._rows is None:
+            return None
+        if content.startswith(b"["):
+            rows = self._rows.many(content)
+            return None if rows is None else Typed(rows, self._many)
+        row = self._rows.one(content)
+        return None if row is None else Typed((row,), self._one)
 
     def _one(self, predicted: Predicted, seconds: float) -> Reply:
         row = predicted.probabilities[0] if predicted.probabilities else None
@@ -47,8 +52,8 @@ class Predict:
     def _answer(self, label: Label | list[Label], row: list[float] | None, milliseconds: float) -> dict[str, Any]:
         content: dict[str, Any] = {"prediction": label}
         if row is not None:
-            probabilities = dict(zip(self._texts, row, strict=True))
-            content["probability"] = None if isinstance(label, list) else probabilities[label_text(label)]
+            probabilities = dict(zip(self._texts.values(), row, strict=True))
+            content["probability"] = None if isinstance(label, list) else probabilities[self._texts[label]]
             content["probabilities"] = probabilities
         content["model_version"] = self._version
         content["latency_ms"] = milliseconds

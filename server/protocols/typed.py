@@ -20,46 +20,68 @@ T = TypeVar("T")
 class Form(Generic[T]):
     """One form of JSON: a type, and how many colons a body of it has. With more of them, a key stands in it twice."""
 
-    def __init__(self, kind: type[T], colons: int) -> None:
+    def __init__(self, kind: type[T], colons: int, *, each: bool = False) -> None:
+        """With `each`, so many for each element of a list."""
         self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
         self._colons = colons
+        self._each = each
 
     def read(self, content: bytes) -> T | None:
         """The value of a body of this form; None for every other body."""
-        if content.count(b":") != self._colons:
+        colons = content.count(b":")
+        if not self._each and colons != self._colons:
             return None
         try:
-            return self._decode(content)
+            value: Any = self._decode(content)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+        return value if not self._each or colons == self._colons * len(value) else None
 
 
-def row_reader(inputs: Inputs) -> Callable[[bytes], Cells | None] | None:
-    """What reads one JSON object, a key for each feature; None if the model takes more than numbers."""
-    if not isinstance(inputs, Columns):
-        return _vector_reader() if inputs.numbers else None
-    names = names_of_numbers(inputs)
-    if names is None:
-        return None
-    fields = {f"_{number}": name for number, name in enumerate(names)}
-    kind = msgspec.defstruct("Row", [(field, float) for field in fields], rename=fields, forbid_unknown_fields=True, gc=False)
-    form: Form[msgspec.Struct] = Form(kind, len(names))
+class Rows:
+    """JSON objects with a key for each feature."""
 
-    def read(content: bytes) -> Cells | None:
-        found = form.read(content)
+    def __init__(self, names: tuple[str, ...]) -> None:
+        fields = {f"_{number}": name for number, name in enumerate(names)}
+        typed = [(field, float) for field in fields]
+        kind: Any = msgspec.defstruct("Row", typed, rename=fields, forbid_unknown_fields=True, gc=False)
+        self._one: Form[msgspec.Struct] = Form(kind, len(names))
+        self._many: Form[list[msgspec.Struct]] = Form(list[kind], len(names), each=True)
+
+    def one(self, content: bytes) -> Cells | None:
+        """Of one object."""
+        found = self._one.read(content)
         return None if found is None else msgspec.structs.astuple(found)
 
-    return read
+    def many(self, content: bytes) -> list[Cells] | None:
+        """Of a list of objects."""
+        found = self._many.read(content)
+        return None if found is None else list(map(msgspec.structs.astuple, found))
 
 
-def _vector_reader() -> Callable[[bytes], Cells | None]:
-    form: Form[Any] = Form(dict[str, list[float]], 1)
+class Vectors:
+    """JSON objects with the one key that a model without names has."""
 
-    def read(content: bytes) -> Cells | None:
-        found = form.read(content)
+    _one = Form(dict[str, list[float]], 1)
+    _many = Form(list[dict[str, list[float]]], 1, each=True)
+
+    def one(self, content: bytes) -> Cells | None:
+        """Of one object."""
+        found = self._one.read(content)
         return None if found is None else found.get(VECTOR_KEY)
 
-    return read
+    def many(self, content: bytes) -> list[Cells] | None:
+        """Of a list of objects."""
+        found = self._many.read(content)
+        return [row[VECTOR_KEY] for row in found] if found and all(VECTOR_KEY in row for row in found) else None
+
+
+def row_forms(inputs: Inputs) -> Rows | Vectors | None:
+    """What reads the objects that `/predict` takes; None if the model takes more than numbers."""
+    if not isinstance(inputs, Columns):
+        return Vectors() if inputs.numbers else None
+    names = names_of_numbers(inputs)
+    return None if names is None else Rows(names)
 
 
 class _Lists(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,11 +92,10 @@ class _Lists(msgspec.Struct, forbid_unknown_fields=True):
 _LISTS = Form(_Lists, colons=1)
 
 
-def read_list(content: bytes) -> Cells | None:
-    """The only list of numbers under `instances`, or under `inputs`."""
+def read_lists(content: bytes) -> list[list[float]] | None:
+    """The lists of numbers under `instances`, or under `inputs`."""
     found = _LISTS.read(content)
-    rows = found and (found.instances or found.inputs)
-    return rows[0] if rows and len(rows) == 1 else None
+    return (found.instances or found.inputs) if found else None
 
 
 def names_of_numbers(inputs: Inputs) -> tuple[str, ...] | None:

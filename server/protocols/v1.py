@@ -3,8 +3,8 @@
 from server.engine import Predicted
 from server.errors import InvalidBody
 from server.jsontext import dumps, loads
-from server.protocols import Asked, Model, Reply, Request, Single, table
-from server.protocols.typed import read_list
+from server.protocols import Asked, Model, Reply, Request, Typed, table
+from server.protocols.typed import read_lists
 
 
 class Instances:
@@ -22,10 +22,10 @@ class Instances:
         (key,) = keys
         return Asked(table(self._model, body[key], key), _reply)
 
-    def single(self, content: bytes) -> Single | None:
-        """One list of numbers."""
-        cells = read_list(content)
-        return None if cells is None else Single(cells, _reply)
+    def typed(self, content: bytes) -> Typed | None:
+        """Lists of numbers."""
+        rows = read_lists(content)
+        return None if rows is None else Typed(rows, _reply)
 
 
 def _reply(predicted: Predicted, _: float) -> Reply:

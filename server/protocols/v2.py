@@ -19,7 +19,7 @@ from server.artifact import Label
 from server.engine import Predicted
 from server.errors import InvalidBody
 from server.jsontext import dumps, loads
-from server.protocols import Asked, Model, Reply, Request, Single
+from server.protocols import Asked, Model, Reply, Request, Typed
 from server.protocols.typed import Form
 from server.signature import Columns
 from server.table import ColumnType
@@ -119,16 +119,17 @@ class Infer:
         wanted = [(output.name, bool((output.parameters or {}).get("binary_data", binary))) for output in outputs]
         return Asked(self._rows(inference.inputs, tensors), partial(self._reply, inference.id, wanted))
 
-    def single(self, content: bytes) -> Single | None:
-        """One tensor of numbers with one row, and nothing said of the outputs."""
+    def typed(self, content: bytes) -> Typed | None:
+        """One tensor of numbers, and nothing said of the outputs."""
         found = _UNNAMED.read(content) or _NAMED.read(content)
         if found is None:
             return None
         (tensor,) = found.inputs
-        if tensor.name in self._columns or tensor.shape != (1, len(tensor.data)):
+        if tensor.name in self._columns or not tensor.shape[1] or math.prod(tensor.shape) != len(tensor.data):
             return None
         name = found.id if isinstance(found, _Named) else None
-        return Single(tensor.data, partial(self._reply, name, _PREDICTIONS))
+        rows = [tensor.data] if tensor.shape[0] == 1 else _rows(tensor.data, tensor.shape[1])
+        return Typed(rows, partial(self._reply, name, _PREDICTIONS))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -164,7 +165,7 @@ class Infer:
 
     def _rows(self, inputs: Sequence[_Tensor], tensors: Sequence[Sequence[Any] | npt.NDArray[Any]]) -> Checked:
         if len(inputs) == 1 and inputs[0].name not in self._columns and len(inputs[0].shape) == 2:
-            return self._model.validator.cells(_rows(tensors[0], inputs[0].shape[1]))
+            return self._model.validator.cells(_table(tensors[0], inputs[0].shape[1]))
         if not self._columns or not inputs:
             raise InvalidBody("The inputs are not one tensor of shape [rows, features], which this model takes.")
         for tensor in inputs:
@@ -271,9 +272,13 @@ def _to_binary(datatype: str, flat: Sequence[Any]) -> bytes:
     return b"".join(struct.pack("<I", len(one)) + one for one in encoded)
 
 
-def _rows(elements: Sequence[Any] | npt.NDArray[Any], width: int) -> Sequence[Any] | npt.NDArray[Any]:
+def _table(elements: Sequence[Any] | npt.NDArray[Any], width: int) -> Sequence[Any] | npt.NDArray[Any]:
     if isinstance(elements, np.ndarray):
         return elements.reshape(-1, width) if width else elements.reshape(0, 0)
+    return _rows(elements, width)
+
+
+def _rows(elements: Sequence[Any], width: int) -> list[Sequence[Any]]:
     return [elements[start : start + width] for start in range(0, len(elements), width)] if width else []
 
 

@@ -22,8 +22,9 @@ from server.loading import load
 from server.metrics import Metrics
 from server.pod import Pod, Serving
 from server.predictor import Predictor
-from server.protocols import Language, Model, Request, predict, typed
+from server.protocols import Language, Model, Request, predict
 from server.protocols.mlflow import Invocations
+from server.protocols.typed import names_of_numbers
 from server.protocols.v1 import Instances
 from server.protocols.v2 import Infer
 from server.settings import Batching
@@ -299,12 +300,15 @@ def bodies(draw: st.DrawFn) -> bytes:
         st.sampled_from(
             [
                 dict(zip(names, cells, strict=False)),
+                [dict(zip(names, cells, strict=False)), dict(zip("abc", cells, strict=False))],
+                [{"features": cells}, {"features": cells[:3]}],
                 {"features": cells},
                 {"instances": [cells]},
                 {"inputs": [cells, cells]},
                 {"dataframe_split": {"columns": names, "data": [cells]}},
                 {"dataframe_split": {"columns": names, "index": [0], "data": [cells]}},
                 {"inputs": [tensor]},
+                {"inputs": [{"name": "i", "shape": [2, len(cells)], "datatype": "FP64", "data": cells * 2}]},
                 {"id": "7", "inputs": [tensor]},
             ]
         )
@@ -320,10 +324,10 @@ def bodies(draw: st.DrawFn) -> bytes:
 def test_a_row_that_is_read_at_a_glance_is_the_row_that_is_read_with_care(body: bytes, inputs: Inputs) -> None:
     checks = validator(inputs, BOUNDS)
     for language in languages(inputs):
-        single = language.single(body)
-        if single is None or len(single.cells) != checks.width:
+        typed = language.typed(body)
+        if typed is None or {checks.width} != set(map(len, typed.rows)):
             continue
-        rows = np.array([single.cells], dtype=np.float64)
+        rows = np.array(typed.rows, dtype=np.float64)
         try:
             asked = language.decode(Request(body))
         except Refused:
@@ -342,10 +346,10 @@ def test_the_usual_request_of_each_language_is_read_at_a_glance(language: int) -
         {"instances": [cells]},
         {"inputs": [{"name": "i", "shape": [1, 3], "datatype": "FP64", "data": cells}]},
     ]
-    single = languages(COLUMNS)[language].single(json.dumps(usual[language]).encode())
-    assert single is not None and list(single.cells) == cells
+    typed = languages(COLUMNS)[language].typed(json.dumps(usual[language]).encode())
+    assert typed is not None and list(map(list, typed.rows)) == [cells]
 
 
 def test_a_name_with_a_colon_or_a_column_of_another_type_is_left_to_care() -> None:
     for name, kind in (("a:b", "double"), ("a", "string")):
-        assert typed.names_of_numbers(Columns(columns=(Column(name=name, type=kind),))) is None  # type: ignore[arg-type]
+        assert names_of_numbers(Columns(columns=(Column(name=name, type=kind),))) is None  # type: ignore[arg-type]
