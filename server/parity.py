@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from server import compile_steps, compiled, program, table
+from server import compile_steps, compiled, compiled_steps, compiled_trees, program, table
 from server.artifact import Artifact
 from server.compile import Compilation
 from server.compile_steps import UNKNOWN_TEXT
@@ -51,7 +51,8 @@ def compare(native: Model, engine: Engine, alone: Engine | None, artifact: Artif
         found.one(native, engine, row, oddity)
     if alone is not None and made.width is not None and made.thresholds:
         last = _as_model(made.last, made.width)
-        base = compiled.steps(made.before)(cast(compiled.Compiled, engine).data(rows)) if made.before else table.array(rows)
+        before = compiled_steps.steps(made.before) if made.before else None
+        base = before(cast(compiled.Compiled, engine).data(rows)) if before else table.array(rows)
         found.rows(last, alone, _at_thresholds(np.asarray(base, float), made.thresholds))
     return Parity(rows=found.count, worst=found.worst, difference=found.difference)
 
@@ -72,7 +73,8 @@ class _Found:
             for row in rows[:SEEDED_ROWS]:
                 self.one(native, engine, row)
             return
-        slices = [rows[first : first + compiled.FEW] for first in range(0, len(rows), compiled.FEW)]
+        few = compiled_trees.FEW
+        slices = [rows[first : first + few] for first in range(0, len(rows), few)]
         answers = [_asked(engine, rows), _joined([_asked(engine, some) for some in slices])]
         for answered in answers:  # many and few go through trees in two ways
             if answered is None:
