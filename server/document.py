@@ -29,7 +29,7 @@ from server.schemas import (
 from server.settings import Settings
 from server.signature import Columns, Inputs
 from server.table import ColumnType
-from server.validation import VECTOR_KEY
+from server.vectors import VECTOR_KEY
 
 POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 

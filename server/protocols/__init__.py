@@ -10,11 +10,12 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from server.artifact import Label, PredictFunction
+from server.checked import Checked
 from server.engine import Predicted
 from server.errors import Detail, InvalidBody
 from server.protocols.typed import Cells
 from server.signature import Columns, Inputs
-from server.validation import Checked, Validator
+from server.validation import Validator
 
 Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 

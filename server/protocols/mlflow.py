@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from server.checked import Checked
 from server.engine import Predicted
 from server.errors import Detail, InvalidBody, UnsupportedMedia
 from server.jsontext import dumps, loads
@@ -17,7 +18,6 @@ from server.protocols import Asked, Model, Reply, Request, Typed, described, tab
 from server.protocols.typed import Form, names_of_numbers, read_lists
 from server.signature import Columns
 from server.table import ColumnType
-from server.validation import Checked
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from server.signature import Columns, Inputs
-from server.validation import VECTOR_KEY
+from server.vectors import VECTOR_KEY
 
 Cells: TypeAlias = Sequence[float]
 """The numbers of one row, in the order of the model's features."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.artifact import Label
+from server.checked import Checked
 from server.engine import Predicted
 from server.errors import InvalidBody
 from server.jsontext import dumps, loads
@@ -23,7 +24,6 @@ from server.protocols import Asked, Model, Reply, Request, Typed
 from server.protocols.typed import Form
 from server.signature import Columns
 from server.table import ColumnType
-from server.validation import Checked
 
 DTYPES: Mapping[str, str] = {
     "BOOL": "?",

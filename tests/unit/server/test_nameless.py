@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from server.artifact import Bounds
+from server.checked import Checked
 from server.engine import Predicted
 from server.errors import InvalidFeatures
 from server.protocols import Asked, Model, Request
 from server.protocols.mlflow import Invocations
 from server.signature import Columns, Vector
 from server.table import Column
-from server.validation import Checked, Validator, validator
+from server.validation import Validator, validator
 
 TRAINED = Vector(width=2, numbers=False, optional=True, names=("plan", "age"))
 

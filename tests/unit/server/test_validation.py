@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from server import jsontext, validation
 from server.artifact import Bounds
+from server.checked import MAX_DETAILS, Checked
 from server.errors import Detail, InvalidBody, InvalidFeatures, OutOfBounds
 from server.signature import Columns, Vector
 from server.table import Column, ColumnType
-from server.validation import Checked, Validator
+from server.validation import Validator
 
 
 def column(kind: ColumnType, **changes: Any) -> Column:
@@ -110,7 +111,7 @@ def test_an_error_stays_small_whatever_is_sent() -> None:
     body = {f"{'n' * 1000}{number}": "v" * 10_000 for number in range(1000)} | {"x": "y" * 100_000}
     with pytest.raises(InvalidFeatures) as caught:
         check(one("double"), body)
-    assert len(caught.value.details) == validation.MAX_DETAILS
+    assert len(caught.value.details) == MAX_DETAILS
     assert len(json.dumps([(d.feature, d.message) for d in caught.value.details])) < 30_000
 
 
