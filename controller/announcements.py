@@ -21,15 +21,17 @@ class Announcement:
     message: str
 
 
-def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
-    """What a person who looks at the events should read: changes only."""
-    told = []
-    decision = outcome.decision
-    if outcome.acted and decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
+def deeds(decision: Decision, word: Word, before: ModelDeploymentStatus) -> list[Announcement]:
+    """What was done, once it is. Whoever looks later sees only that it is done, so this is to be told whatever comes after."""
+    if decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
         was = f", after version {before.serving.version}" if before.serving else ""
-        told.append(Announcement("Normal", "RolloutStarted", f"{change_cause(decision, outcome.word)}{was}"))
-    if outcome.acted and decision.kind is Kind.RESTORE:
-        told.append(_restored(outcome))
+        return [Announcement("Normal", "RolloutStarted", f"{change_cause(decision, word)}{was}")]
+    return [_restored(decision)] if decision.kind is Kind.RESTORE else []
+
+
+def changes(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
+    """What a person who looks at the events should read of what the status now says, and did not say before."""
+    told = []
     if after.hold is not None and after.hold.by == "Person" and (before.hold is None or before.hold.since != after.hold.since):
         told.append(Announcement("Normal", "HeldByPerson", held_message(outcome)))
     if after.hold is None and before.hold is not None:
@@ -41,7 +43,7 @@ def announcements(outcome: Outcome, before: ModelDeploymentStatus, after: ModelD
     earlier = before.condition("ModelResolved")
     if resolved is not None and resolved.reason in REGISTRY_AWAY and (earlier is None or earlier.reason != resolved.reason):
         told.append(Announcement("Warning", resolved.reason, resolved.message))
-    return list(dict.fromkeys(told))
+    return told
 
 
 def _is_news(old: Condition | None, new: Condition, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
@@ -50,9 +52,8 @@ def _is_news(old: Condition | None, new: Condition, before: ModelDeploymentStatu
     return new.reason == Pause.APPROVAL and before.target != after.target  # another version waits for a person
 
 
-def _restored(outcome: Outcome) -> Announcement:
+def _restored(decision: Decision) -> Announcement:
     """What was put back, and why."""
-    decision = outcome.decision
     model = decision.model.label if decision.model is not None else "the model"
     if decision.cause is Cause.EDIT_REVERTED:
         told = (

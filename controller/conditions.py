@@ -13,7 +13,7 @@ from controller.errors import ReconcileError, Stalling
 from controller.pod_faults import Fault
 from controller.resources.deployment import DEFAULT_REPLICAS
 from controller.resources.identity import Owner
-from controller.rollout import Failure, PinnedModel, Rollout, Word
+from controller.rollout import Failure, Mode, PinnedModel, Rollout, Word
 from controller.workload import Workload, numbers
 
 # That the registry does not answer, or not to us, says nothing about what runs.
@@ -44,12 +44,11 @@ class Outcome:
     """What the gates have to say of a version that passed."""
     approved: str = ""
     """The version that a person approved, as NAME/VERSION."""
+    mode: Mode = Mode.AUTOMATIC
     mode_by_default: bool = False
     """The spec says nothing of a rollout mode: it is the operator's default."""
     blocked: ReconcileError | None = None
     """Why the Deployment or another child could not be written."""
-    acted: bool = True
-    """The decision was carried out."""
     found: Rollout | None = None
     """The template that was live before the decision was carried out."""
     found_workload: Workload | None = None
@@ -317,13 +316,24 @@ def held_message(outcome: Outcome) -> str:
     model, undone = outcome.decision.model, outcome.decision.undone
     if model is None:
         return ""
-    way_on = f"To go on with {outcome.word.request}, change spec.model or run: {commands.retry(outcome.owner)}"
+    way_on = (
+        f"To go on with {outcome.word.request}, change spec.model or run: {commands.retry(outcome.owner)}{_then_waits(outcome)}"
+    )
     if undone is not None and undone.model == model:
         return (
             f"a person went back to earlier settings of the pods; the model is {model.label} in both revisions, so it stays."
             f"{_another_model(outcome, model)} {way_on}"
         )
     return f"a person went back to {model.label}; it is held, whatever else changes. {way_on}"
+
+
+def _then_waits(outcome: Outcome) -> str:
+    """What the end of a hold does not bring by itself."""
+    asked = outcome.asked
+    if outcome.mode is not Mode.MANUAL or asked is None or outcome.approved == f"{asked.name}/{asked.version}":
+        return ""
+    waits = f". As rollout.mode is Manual, {asked.name} version {asked.version} also waits for approval"
+    return f"{waits}: {commands.approve(outcome.owner, f'{asked.name}/{asked.version}')}"
 
 
 def _another_model(outcome: Outcome, model: PinnedModel) -> str:

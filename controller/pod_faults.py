@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from controller.ports import Object
+from controller.quantity import readable
 from controller.resources.rollouts import ROLLOUT
-from controller.rollout import Rollout
+from controller.rollout import PinnedModel, Rollout
 from controller.text import bounded
 
 EXIT_MODEL_AT_FAULT = 65  # what a pod exits with when its model, not the cluster, is the reason (EX_DATAERR)
@@ -38,7 +39,7 @@ class Fault:
 
 def fault(pods: Sequence[Object], live: Rollout) -> Fault | None:
     """The most telling reason why pods of the live template are not ready; what the model did comes first."""
-    found = [reason for pod in _unready(pods, live) for reason in _pod_faults(pod)]
+    found = [reason for pod in _unready(pods, live) for reason in _pod_faults(pod, live.model)]
     # A pod that a node gave up stays to be read, and another has taken its place: what that one says is newer.
     return min(found, key=lambda reason: (not reason.by_model, reason.reason == "PodEvicted"), default=None)
 
@@ -112,7 +113,7 @@ def _unfinished(pod: Object) -> Iterator[str]:
             yield f"container {container['name']} still waits ({reason})"
 
 
-def _pod_faults(pod: Object) -> Iterator[Fault]:
+def _pod_faults(pod: Object, model: PinnedModel) -> Iterator[Fault]:
     status: Object = pod.get("status") or {}
     if status.get("phase") == "Failed":
         # No container's doing: those are restarted.
@@ -121,7 +122,9 @@ def _pod_faults(pod: Object) -> Iterator[Fault]:
         return
     for container in _containers(pod):
         ended = _ended(container)
-        if ended is not None and (said := _exit_fault(container, ended, _memory_limit(pod, container["name"]))) is not None:
+        if ended is not None and ended.get("reason") == "OOMKilled":
+            yield _out_of_memory(container["name"], _memory_limit(pod, container["name"]), model)
+        elif ended is not None and (said := _exit_fault(container, ended)) is not None:
             yield said
         waiting = _waiting(container)
         message = bounded(str(waiting.get("message", "")), 300)
@@ -146,13 +149,16 @@ def _memory_limit(pod: Object, container: str) -> str:
     return ""
 
 
-def _exit_fault(container: Object, ended: Object, memory: str) -> Fault | None:
+def _out_of_memory(container: str, limit: str, model: PinnedModel) -> Fault:
+    needed = f"needed more memory than its limit{f' of {limit}' if limit else ''}"
+    if container != _SERVER:
+        return Fault(reason="PodCrashed", message=f"container {container} {needed}", by_model=False)
+    files = f"for a model whose files have {readable(model.size_bytes)}"
+    return Fault(reason="OutOfMemory", message=f"it {needed}, {files}; raise spec.resources.limits.memory", by_model=True)
+
+
+def _exit_fault(container: Object, ended: Object) -> Fault | None:
     name, restarts, code = container["name"], int(container.get("restartCount", 0)), int(ended.get("exitCode", 0))
-    if ended.get("reason") == "OOMKilled":
-        needed = f"needed more memory than its limit{f' of {memory}' if memory else ''}"
-        if name != _SERVER:
-            return Fault(reason="PodCrashed", message=f"container {name} {needed}", by_model=False)
-        return Fault(reason="OutOfMemory", message=f"it {needed}; raise spec.resources.limits.memory", by_model=True)
     if code == 0:
         return None
     reason, message = _last_words(str(ended.get("message", "")))

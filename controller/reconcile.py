@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pydantic import ValidationError
 
 from controller import announcements, pod_gates, status
+from controller.announcements import Announcement
 from controller.api import ModelReference, RolloutSettings
 from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -75,6 +76,8 @@ class Reconciler:
         self.followed: dict[Key, ModelReference] = {}
         """The references of the resources that are there: what the poll of the registry asks for."""
         self.metrics = ResourceMetrics(seen)
+        self._untold: dict[Key, list[Announcement]] = {}
+        """What was done and is not told yet: first the status that goes with it has to be written, and that may be refused."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one resource; seconds until the next, or None where an event will tell."""
@@ -110,21 +113,20 @@ class Reconciler:
         was_live = live
         try:
             live = await self._deployer.carry_out(resource, live, decision)
+            self._untold[key] = [*self._untold.get(key, []), *announcements.deeds(decision, resource.word, resource.before)]
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
             if decision.cause is Cause.SERVER_UPDATE:
                 self.turns.give_up(key)
             with contextlib.suppress(ApiError):  # whoever refused the template may refuse the note on it, too
                 live = await self._deployer.note_unmet(resource, live, decision)
-        acted = blocked is None
         try:
             await self._children.bring(resource.owner, resource.spec, live.deployment)
         except (ReconcileError, ApiError) as error:
             blocked = blocked or _blocked(error)
 
         outcome = replace(
-            _outcome(resource, live, resolution, decision, blocked, self._now()),
-            acted=acted,
+            _outcome(resource, live, resolution, decision, blocked, self._now(), self._policy(resource)),
             found=was_live.rollout,
             found_workload=workload(was_live.deployment) if was_live.deployment else None,
         )
@@ -143,6 +145,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self.followed.pop(key, None)
         self._deployer.forget(key)
+        self._untold.pop(key, None)
         self.turns.give_up(key)
 
     async def _only_tell(self, resource: Resource) -> None:
@@ -150,7 +153,7 @@ class Reconciler:
         live = await observe(self._cluster, self._seen, resource.owner)
         current = live.rollout
         decision = Decision(kind=Kind.KEEP, model=current.model if current else None, pause=Pause.DISABLED)
-        await self._tell(resource, _outcome(resource, live, Resolution(), decision, None, self._now()))
+        await self._tell(resource, _outcome(resource, live, Resolution(), decision, None, self._now(), self._policy(resource)))
 
     def _observed(self, key: Key, resource: Resource, live: Live, resolution: Resolution) -> Observed:
         before, current = resource.before, live.rollout
@@ -218,6 +221,7 @@ class Reconciler:
         unchanged = written == resource.body.get("status")
         if not unchanged and not await self._written(resource.body, written):
             return
+        key = (resource.owner.namespace, resource.owner.name)
         told = Told.of(
             resource.generation,
             after,
@@ -225,10 +229,9 @@ class Reconciler:
             objectives=resource.spec.monitoring.slo if resource.spec.monitoring else None,
             behind=self._is_behind(resource, outcome.live),
         )
-        self.metrics.tell((resource.owner.namespace, resource.owner.name), told)
-        if unchanged and outcome.decision.kind is not Kind.RESTORE:
-            return
-        for news in announcements.announcements(outcome, resource.before, after):
+        self.metrics.tell(key, told)
+        changed = [] if unchanged else announcements.changes(outcome, resource.before, after)
+        for news in dict.fromkeys([*self._untold.pop(key, []), *changed]):
             level = logging.WARNING if news.kind == "Warning" else logging.INFO
             log.log(level, news.reason, extra={"resource": str(outcome.owner), "told": news.message})
             await self._cluster.announce(resource.body, news.kind, news.reason, news.message)
@@ -281,7 +284,13 @@ def _blocked(error: ReconcileError | ApiError) -> ReconcileError:
 
 
 def _outcome(
-    resource: Resource, live: Live, resolution: Resolution, decision: Decision, blocked: ReconcileError | None, now: datetime
+    resource: Resource,
+    live: Live,
+    resolution: Resolution,
+    decision: Decision,
+    blocked: ReconcileError | None,
+    now: datetime,
+    policy: Policy,
 ) -> Outcome:
     current = live.rollout
     return Outcome(
@@ -295,7 +304,8 @@ def _outcome(
         unresolved=resolution.unresolved,
         refusal=resolution.refusal,
         notes=resolution.notes,
-        approved=resource.approved,
+        approved=policy.approved,
+        mode=policy.mode,
         mode_by_default=resource.spec.rollout is None or resource.spec.rollout.mode is None,
         blocked=blocked,
         live=current,

@@ -13,6 +13,7 @@ from server.compile import Compilation, compile_model
 from server.compile_steps import NotPossible
 from server.errors import DigestMismatch, ModelAtFault, bounded, text_of
 from server.model import Model
+from server.replay import replay
 from server.report import ENGINE, Report
 from server.settings import Settings
 from server.signature import Vector
@@ -53,6 +54,10 @@ def attempt(native: Model, about: Artifact, digest: str, directory: Path, max_no
         engine = compiled.load(place)
         with threadpoolctl.threadpool_limits(limits=1):  # more would only wait for each other, on so few rows
             shown = parity.compare(native, engine, _alone(made, place), about, made)
+            if shown.difference is None:
+                replay(engine, about)  # as the server will: what is told of this pod has to hold when it starts
+    except ModelAtFault as e:
+        return Report(model=digest, reason=bounded(f"compiled, it fails its recorded example: {e}"))
     except NotPossible as e:
         return Report(model=digest, reason=bounded(str(e)))
     except MemoryError:

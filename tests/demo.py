@@ -5,6 +5,7 @@ a rollback, all under a constant load of which no request may be lost. The clust
 """
 
 import json
+import re
 import sys
 import time
 import urllib.request
@@ -22,6 +23,7 @@ from tests.traffic import Account, Traffic, traffic
 NAMESPACE = "demo"
 NAME = "first-model"  # of the resource and of the registered model; the README uses the sample's own name
 SAMPLE = CHECKOUT / "manifests" / "samples" / "breast-cancer.yaml"
+MLFLOW_PORT = 5000  # of its Service, and so of a forward that a person opens
 RATE = 50  # requests per second
 WATCHED_SECONDS = 10  # how long a person's undo is watched to stay
 
@@ -105,11 +107,16 @@ def begin_anew(installation: Installation) -> None:
 def train(installation: Installation, *arguments: str) -> str:
     """Train and register a version that the alias points to; its number."""
     said = installation.train("--name", NAME, "--alias", "champion", *arguments)
-    say("\n".join(f"    {line}" for line in said.splitlines()))
+    say("\n".join(f"    {line}" for line in lasting(said).splitlines()))
     with installation.mlflow() as address:
         url = f"{address}/api/2.0/mlflow/registered-models/alias?name={NAME}&alias=champion"
         with urllib.request.urlopen(url, timeout=30) as response:
             return str(json.load(response)["model_version"]["version"])
+
+
+def lasting(said: str) -> str:
+    """The links into MLflow as they work later: through the forward that the last lines of the demo give, not through ours."""
+    return re.sub(r"http://127\.0\.0\.1:\d+/", f"http://127.0.0.1:{MLFLOW_PORT}/", said)
 
 
 def example() -> dict[str, float]:
@@ -194,7 +201,7 @@ Go on with it (the cluster runs until `make down`):
   kubectl describe mdep/{NAME} -n {NAMESPACE}             # why
   kubectl rollout history deployment/{NAME} -n {NAMESPACE}
   kubectl port-forward -n {NAMESPACE} service/{NAME} 8080:80  # then: open http://localhost:8080
-  kubectl port-forward -n mlflow service/mlflow 5000     # MLflow's own pages
+  kubectl port-forward -n mlflow service/mlflow {MLFLOW_PORT}  # MLflow's own pages: the links above work while this runs
 """,
         flush=True,
     )

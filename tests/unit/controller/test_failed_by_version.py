@@ -5,12 +5,18 @@ from datetime import timedelta
 import pytest
 
 from controller.api import RETRY_ANNOTATION
+from controller.cluster import Conflict
+from controller.ports import Object
 from tests.unit.controller.factories import resource
 from tests.unit.controller.world import KEY, World, broken, deployed, settled
 
 
 def reasons(world: World) -> list[str]:
     return [reason for _, reason, _ in world.cluster.events]
+
+
+async def refused(kind: str, body: Object) -> Object:
+    raise Conflict(409, "Conflict", "somebody wrote first")
 
 
 class TestByTheVersion:
@@ -43,6 +49,17 @@ class TestByTheVersion:
         assert [entry.cause for entry in world.status.history] == ["RolledBack", "ModelChanged", "Created"]
         assert "RolledBack" in reasons(world)
         assert "HeldByPerson" not in reasons(world)
+
+    async def test_is_told_once_where_the_status_is_refused_at_first(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The rollback is done by then: the pass that comes next finds it done."""
+        await broken(world)
+        with monkeypatch.context() as patched:
+            patched.setattr(world.cluster, "replace_status", refused)
+            with pytest.raises(Conflict):
+                await world.reconciler.reconcile(KEY)
+        assert (world.live_version, "RolledBack" in reasons(world)) == ("1", False)
+        await settled(world)
+        assert reasons(world).count("RolledBack") == 1
 
     async def test_writes_nothing_once_it_is_told(self, world: World) -> None:
         await settled(await broken(world))

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION
+from controller.api import APPROVE_ANNOTATION, RECONCILE_ANNOTATION, RETRY_ANNOTATION
 from controller.cluster import ApiError
 from controller.ports import Key
 from controller.settings import ServerUpdate
 from tests.unit.controller.factories import pod_settings, resource
-from tests.unit.controller.world import KEY, World, broken, deployed, image, settled, told
+from tests.unit.controller.world import KEY, World, broken, deployed, image, settled, told, undone
 
 
 class TestManual:
@@ -42,6 +42,21 @@ class TestManual:
         world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/1"})
         await world.settle()
         assert world.condition("Ready") == ("True", "Serving")
+
+    async def test_during_a_hold_what_waits_and_both_words_that_it_takes_are_told(self, world: World) -> None:
+        await undone(world)
+        world.registry.aliases["champion"] = "3"
+        world.cluster.edit("ModelDeployment", "fraud", rollout={"mode": "Manual"})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("1", ("True", "HeldByPerson"))
+        assert "fraud version 3 also waits for approval: kubectl annotate" in told(world)
+        assert 'mlserving.dev/approve="fraud/3"' in told(world)
+        world.cluster.annotate("ModelDeployment", "fraud", **{APPROVE_ANNOTATION: "fraud/3"})
+        await world.settle()
+        assert (world.live_version, "approve" in told(world)) == ("1", False)
+        world.cluster.annotate("ModelDeployment", "fraud", **{RETRY_ANNOTATION: "now"})
+        await world.settle()
+        assert (world.live_version, world.condition("Ready")) == ("3", ("True", "Serving"))
 
     async def test_an_approval_is_of_one_model(self, world: World) -> None:
         await deployed(world, rollout={"mode": "Manual"})

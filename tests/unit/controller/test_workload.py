@@ -136,7 +136,8 @@ def test_the_memory_limit_that_was_too_low_is_named() -> None:
     containers = [{"name": "server", "resources": {"limits": {"memory": "64Mi"}}}]
     found = fault([{**pod(**ended(137, reason="OOMKilled")), "spec": {"containers": containers}}], LIVE)
     assert found is not None
-    assert found.message == "it needed more memory than its limit of 64Mi; raise spec.resources.limits.memory"
+    needed = "it needed more memory than its limit of 64Mi, for a model whose files have 1000 bytes"
+    assert found.message == f"{needed}; raise spec.resources.limits.memory"
 
 
 @pytest.mark.parametrize(

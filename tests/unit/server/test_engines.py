@@ -135,6 +135,17 @@ def test_compiling_writes_down_why_a_model_is_served_as_it_is(model: Model, tmp_
         compilation.compile_directory(factories.told(model("forest"), model=other))
 
 
+def test_what_would_fail_its_example_in_the_server_is_told_before_it_starts(model: Model, tmp_path: Path) -> None:
+    """The resource's status repeats what compiling told."""
+
+    def otherwise(mlmodel: dict[str, Any]) -> None:
+        mlmodel["metadata"]["mlserving"]["example"]["predictions"][0] = 1
+
+    told = factories.told(factories.altered(model("forest"), tmp_path / "wrong", otherwise), compiledDir=str(tmp_path / "engine"))
+    reason = compilation.compile_directory(told).reason or ""
+    assert "it fails its recorded example" in reason and "row 1 is predicted as 0, recorded is 1" in reason
+
+
 def test_compiling_that_takes_too_long_or_too_much_is_given_up(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
