@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import command_run
+from training import command_optimize, command_run
 from training.errors import TrainingError
 from training.settings import MLFLOW_ENVIRONMENT
 
-COMMANDS = (command_run,)
+COMMANDS = (command_run, command_optimize)
 """Each has `add`, which makes a subcommand with its options, and what it does as the default of `do`."""
 
 

@@ -22,8 +22,8 @@ from training.settings import (
 )
 
 
-def add(run: argparse.ArgumentParser) -> None:
-    """To a subcommand that trains on a table and registers what comes of it."""
+def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
+    """To a subcommand that trains on a table and registers what comes of it. `estimator`: whether its size can be said."""
     default = {name: field.default for name, field in RunSettings.model_fields.items()}
 
     about = run.add_argument_group("what to train on")
@@ -52,11 +52,14 @@ def add(run: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
     how = run.add_argument_group("how to train")
-    how.add_argument("--trees", type=int, default=default["trees"], metavar="N", help="default: %(default)s")
-    how.add_argument("--max-depth", type=int, default=default["max_depth"], metavar="N", help="default: %(default)s")
-    how.add_argument(
-        "--min-samples-split", type=int, default=default["min_samples_split"], metavar="N", help="default: %(default)s"
-    )
+    if estimator:
+        how.add_argument("--trees", type=int, default=default["trees"], metavar="N", help="default: %(default)s")
+        how.add_argument("--max-depth", type=int, default=default["max_depth"], metavar="N", help="default: %(default)s")
+        how.add_argument(
+            "--min-samples-split", type=int, default=default["min_samples_split"], metavar="N", help="default: %(default)s"
+        )
+    else:
+        run.set_defaults(**{name: default[name] for name in ("trees", "max_depth", "min_samples_split")})
     how.add_argument("--balance", action="store_true", help="give each class the same weight, however rare it is")
     how.add_argument("--folds", type=int, default=default["folds"], metavar="N", help="default: %(default)s")
     how.add_argument("--test-size", type=float, default=default["test_size"], metavar="SHARE", help="default: %(default)s")

@@ -5,17 +5,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from sklearn.pipeline import Pipeline
+
 from training.data import load
-from training.estimators import recipe
+from training.estimators import Recipe, recipe
 from training.evaluate import Scores, Spread, evaluate, folds, judge, spread
 from training.evaluate import scores as scored
 from training.figures import told
 from training.pipeline import fit
 from training.settings import REPORT, RunSettings
-from training.table import checked, split
+from training.table import Split, Table, checked, split
 
 if TYPE_CHECKING:
-    from training.registry import Version
+    from training.registry import Registry, Version
 
 Say: TypeAlias = Callable[[str], None]
 """Tells a person what a step found."""
@@ -36,24 +38,9 @@ class Outcome:
 
 def run(settings: RunSettings, step: Step) -> Outcome:
     """Train, judge and register. Raises before anything is registered where the input is not fit for it."""
-    with step("load") as say:
-        texts = frozenset(name for name, kind in settings.require.items() if kind == "string")
-        table = checked(load(settings.data, texts), settings)
-        say(table.summary())
-        for note in table.notes:
-            say(note)
-
-    with step("MLflow") as say:
-        # Not imported above: it takes seconds, and a mistake in the table should be told at once.
-        from training.registration import Candidate, register
-        from training.registry import connect
-
-        registry = connect(settings.tracking_uri)
-        say(f"answers at {settings.tracking_uri}")
-
-    with step("split") as say:
-        parts = split(table, settings)
-        say(f"{len(parts.train.labels)} rows to train on, {len(parts.test.labels)} to test with")
+    table = read(settings, step)
+    registry = connected(settings, step)
+    parts = divided(table, settings, step)
 
     chosen, scores = recipe(settings), []
     for number, fold in enumerate(folds(parts.train, table.task, settings), start=1):
@@ -65,6 +52,53 @@ def run(settings: RunSettings, step: Step) -> Outcome:
         pipeline = fit(parts.train, table.columns, chosen, table.task, settings)
         say(str(chosen))
 
+    return finish(registry, table, parts, pipeline, chosen, spread(scores), settings, step)
+
+
+def read(settings: RunSettings, step: Step) -> Table:
+    """The table, checked."""
+    with step("load") as say:
+        texts = frozenset(name for name, kind in settings.require.items() if kind == "string")
+        table = checked(load(settings.data, texts), settings)
+        say(table.summary())
+        for note in table.notes:
+            say(note)
+    return table
+
+
+def connected(settings: RunSettings, step: Step) -> "Registry":
+    """An MLflow that answers, before anybody waits for a model that it would not take."""
+    with step("MLflow") as say:
+        # Not imported above: it takes seconds, and a mistake in the table should be told at once.
+        from training.registry import connect
+
+        registry = connect(settings.tracking_uri)
+        say(f"answers at {settings.tracking_uri}")
+    return registry
+
+
+def divided(table: Table, settings: RunSettings, step: Step) -> Split:
+    """The part to train on, and the one that nothing but the last evaluation sees."""
+    with step("split") as say:
+        parts = split(table, settings)
+        say(f"{len(parts.train.labels)} rows to train on, {len(parts.test.labels)} to test with")
+    return parts
+
+
+def finish(
+    registry: "Registry",
+    table: Table,
+    parts: Split,
+    pipeline: Pipeline,
+    chosen: Recipe,
+    spreads: Mapping[str, Spread],
+    settings: RunSettings,
+    step: Step,
+    *,
+    files: Mapping[str, bytes] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Test what was chosen, show it and register it. `files` and `parameters`: of how it was found."""
     with step("test") as say:
         judged = judge(pipeline, parts.test)
         test = scored(judged)
@@ -73,20 +107,22 @@ def run(settings: RunSettings, step: Step) -> Outcome:
     with step("report") as say:
         from training.report import report  # takes half a second to import, for nothing if the table has a mistake
 
-        files = report(table, parts.test, pipeline, judged, spread(scores), test, chosen, settings)
+        shown = report(table, parts.test, pipeline, judged, spreads, test, chosen, settings)
         if settings.report is not None:
-            settings.report.write_bytes(files[REPORT])
-        say(f"{settings.report or REPORT}, and {len(files) - 1} pictures")
+            settings.report.write_bytes(shown[REPORT])
+        say(f"{settings.report or REPORT}, and {len(shown) - 1} pictures")
 
     with step("register") as say:
+        from training.registration import Candidate, register
+
         candidate = Candidate(
             table=table,
             split=parts,
             pipeline=pipeline,
-            parameters=chosen.parameters(),
-            folds=spread(scores),
+            parameters={**chosen.parameters(), **(parameters or {})},
+            folds=spreads,
             test=test,
-            files=files,
+            files={**shown, **(files or {})},
         )
         version = register(registry, candidate, settings)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))

@@ -165,7 +165,7 @@ def _predicted(axes: Axes, judged: Judged) -> None:
     axes.plot([low, high], [low, high], color=GRAY, linestyle="--", linewidth=1, label="perfect")
     if len(judged.labels) > POINTS:
         image = axes.hexbin(judged.labels, judged.predictions, gridsize=50, bins="log", mincnt=1, cmap="Blues")
-        axes.figure.colorbar(image, ax=axes, label="rows", shrink=0.8)
+        axes.figure.colorbar(image, ax=axes, label="rows", shrink=0.8, format="{x:g}")
     else:
         axes.scatter(judged.labels, judged.predictions, s=10, alpha=0.5, color=BLUE)
     axes.set(title="Predicted and true", xlabel="true", ylabel="predicted")

@@ -55,7 +55,7 @@ def register(registry: Registry, candidate: Candidate, settings: RunSettings) ->
             (files / name).parent.mkdir(exist_ok=True)
             (files / name).write_bytes(content)
         version = registry.register(
-            _saved(candidate, settings, Path(scratch)),
+            saved(candidate, settings, Path(scratch)),
             name=settings.name,
             params=_parameters(candidate, settings),
             metrics=candidate.metrics(),
@@ -68,7 +68,8 @@ def register(registry: Registry, candidate: Candidate, settings: RunSettings) ->
     return version
 
 
-def _saved(candidate: Candidate, settings: RunSettings, scratch: Path) -> saving.Saved:
+def saved(candidate: Candidate, settings: RunSettings, scratch: Path) -> saving.Saved:
+    """The directory that a pod will get, under `scratch`, with what it was compiled to beside it."""
     table, split = candidate.table, candidate.split
     rows = evidence.example_rows(split.test, settings.example_rows)
     labels = ColSpec(saving.LABEL_TYPES[table.all.labels.dtype.kind], table.target)
