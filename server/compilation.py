@@ -10,7 +10,7 @@ import threadpoolctl
 from server import artifact, compiled, manifest, model, parity
 from server.artifact import Artifact
 from server.compile import Compilation, compile_model
-from server.compile_steps import NotPossible
+from server.compile_flow import NotPossible
 from server.errors import DigestMismatch, ModelAtFault, bounded, text_of
 from server.model import Model
 from server.replay import replay

@@ -1,55 +1,15 @@
 """Preprocessing as steps of a program, in scikit-learn's own precision."""
 
 import functools
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from server import program
-from server.program import Indices, Numbers, Step
-from server.table import Value
-
-UNKNOWN_TEXT = "\x00 no category"
-ASKED_AT_ONCE = 200
-MAX_CATEGORIES = 20_000
-"""Of all columns of one encoder: more would be asked for minutes."""
-
-
-class NotPossible(Exception):
-    """Something in a model has no compiled form. The text says what, as part of a sentence."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """What is known of the columns between two steps."""
-
-    text: tuple[bool, ...]
-    """Whether a column has text."""
-    single: tuple[bool, ...]
-    """Whether it is float32."""
-
-    @staticmethod
-    def numbers(width: int) -> "Flow":
-        """Columns of float64."""
-        return Flow(text=(False,) * width, single=(False,) * width)
-
-    def taken(self, columns: Indices) -> "Flow":
-        """Some of the columns."""
-        return Flow(text=tuple(self.text[i] for i in columns), single=tuple(self.single[i] for i in columns))
-
-
-Made: TypeAlias = tuple[list[Step], Flow]
-
-
-def named(part: object) -> str:
-    """The name of scikit-learn's class; of any other, one that is on no list."""
-    kind = type(part)
-    own = kind.__module__.split(".")[0] == "sklearn"
-    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
+from server.compile_categories import ENCODERS
+from server.compile_flow import Flow, Made, NotPossible, floats, named
+from server.program import Indices, Step
 
 
 def transformer(part: Any, flow: Flow) -> Made:
@@ -62,12 +22,6 @@ def transformer(part: Any, flow: Flow) -> Made:
     return make(part, flow)
 
 
-def quiet() -> None:
-    """scikit-learn warns of what is asked here on purpose: unknown categories, columns without names. The filter stays: to put
-    filters back is not safe while other threads, such as MLflow's, do the same."""
-    warnings.filterwarnings("ignore", module="sklearn")
-
-
 def _numeric(part: Any, flow: Flow) -> None:
     if any(flow.text):
         raise NotPossible(f"{named(part)} gets columns of text")
@@ -75,13 +29,9 @@ def _numeric(part: Any, flow: Flow) -> None:
         raise NotPossible(f"{named(part)} computes in float32 here, since the signature says float; double would do")
 
 
-def _floats(values: Any) -> Numbers:
-    return tuple(float(value) for value in np.asarray(values, float).ravel())
-
-
 def _arithmetic(*operations: tuple[Any, Any]) -> list[Step]:
     return [
-        program.Arithmetic(operator=operator, operand=_floats(operand)) for operator, operand in operations if operand is not None
+        program.Arithmetic(operator=operator, operand=floats(operand)) for operator, operand in operations if operand is not None
     ]
 
 
@@ -149,7 +99,7 @@ def _imputer(part: Any, flow: Flow) -> Made:
         if any(value != value for value in statistics):
             raise NotPossible("SimpleImputer of a column of text without any value is not compiled")
         return [program.ImputeCells(fill=tuple(statistics))], flow
-    fill = _floats(statistics)
+    fill = floats(statistics)
     kept = tuple(index for index, value in enumerate(fill) if value == value or part.keep_empty_features)
     indicated = () if part.indicator_ is None else tuple(part.indicator_.features_.tolist())
     if part.keep_empty_features:
@@ -205,119 +155,17 @@ def _pipeline(part: Any, flow: Flow) -> Made:
     return steps, flow
 
 
-# --- categories -------------------------------------------------------------------------------------------------------
-
-
-def _one_hot(part: Any, flow: Flow) -> Made:
-    """Which column each category lights up is asked of the encoder itself: it knows of dropped and infrequent ones."""
-    asked = _Asked(part)
-    columns = []
-    for index, categories in enumerate(part.categories_):
-        first, last = sum(part._n_features_outs[:index]), sum(part._n_features_outs[: index + 1])
-
-        def position(codes: npt.NDArray[np.float64], first: int = first, last: int = last) -> int:
-            lit = np.flatnonzero(codes[first:last])
-            return int(lit[0]) if len(lit) else -1
-
-        rows = [position(codes) for codes in asked.about(index, categories)]
-        unknown = asked.unknown(index)
-        columns.append(
-            program.Positions(
-                keys=_keys(categories),
-                positions=tuple(rows),
-                width=last - first,
-                unknown=None if unknown is None else position(unknown),
-            )
-        )
-    return [program.OneHot(columns=tuple(columns))], Flow.numbers(int(sum(part._n_features_outs)))
-
-
-def _codes(part: Any, flow: Flow) -> Made:
-    """The same for encoders that give numbers, the same count for each column."""
-    asked = _Asked(part)
-    columns = []
-    each = 0
-    for index, categories in enumerate(part.categories_):
-        rows = list(asked.about(index, categories))
-        each = len(rows[0]) // len(part.categories_)
-        here = slice(index * each, (index + 1) * each)
-        unknown = asked.unknown(index)
-        columns.append(
-            program.Codes(
-                keys=_keys(categories),
-                codes=tuple(_floats(codes[here]) for codes in rows),
-                unknown=None if unknown is None else _floats(unknown[here]),
-            )
-        )
-    return [program.Encode(columns=tuple(columns))], Flow.numbers(each * len(columns))
-
-
-def _keys(categories: npt.NDArray[Any]) -> tuple[Value, ...]:
-    keys: list[Value] = [None if value is None or value != value else value for value in categories.tolist()]
-    if any(not isinstance(key, bool | int | float | str) for key in keys if key is not None):
-        raise NotPossible("categories that are neither text nor numbers are not compiled")
-    return tuple(keys)
-
-
-class _Asked:
-    """An encoder, asked about one column at a time; the others have their first category."""
-
-    def __init__(self, encoder: Any) -> None:
-        self._encoder = encoder
-        if sum(map(len, encoder.categories_)) > MAX_CATEGORIES:
-            raise NotPossible(f"{named(encoder)} has more than {MAX_CATEGORIES} categories")
-        self._names = getattr(encoder, "feature_names_in_", None)
-
-    def about(self, index: int, values: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.float64]]:
-        """What it says for each of these values in a column."""
-        for first in range(0, len(values), ASKED_AT_ONCE):
-            yield from self._some(index, values[first : first + ASKED_AT_ONCE])
-
-    def _some(self, index: int, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        import pandas as pd  # only who compiles needs it
-
-        columns = [
-            values if number == index else categories[:1].repeat(len(values))
-            for number, categories in enumerate(self._encoder.categories_)
-        ]
-        frame = pd.DataFrame(dict(enumerate(columns)))
-        if self._names is not None:
-            frame.columns = self._names
-        quiet()
-        result = self._encoder.transform(frame if self._names is not None else frame.to_numpy())
-        return np.asarray(result.toarray() if hasattr(result, "toarray") else result, float)
-
-    def unknown(self, index: int) -> npt.NDArray[np.float64] | None:
-        """What it says to a category that it does not know; None: it refuses."""
-        categories = self._encoder.categories_[index]
-        match categories.dtype.kind:
-            case "b":
-                value = np.array([np.nan], dtype=object)  # a truth value can only be missing
-            case "i" | "u" | "f":
-                known = categories[~np.isnan(categories)]
-                value = np.array([known.max() + 1 if len(known) else 0], categories.dtype)
-            case _:
-                value = np.array([UNKNOWN_TEXT], dtype=object)
-        try:
-            answer: npt.NDArray[np.float64] = self._some(index, value)[0]
-        except ValueError:
-            return None
-        return answer
-
-
 _TRANSFORMERS: Mapping[str, Callable[[Any, Flow], Made]] = {
+    **ENCODERS,
     "ColumnTransformer": _columns,
     "FeatureUnion": _union,
     "FunctionTransformer": _function,
     "MaxAbsScaler": _max_abs,
     "MinMaxScaler": _min_max,
-    "OneHotEncoder": _one_hot,
-    "OrdinalEncoder": _codes,
     "Pipeline": _pipeline,
     "RobustScaler": _robust,
     "SimpleImputer": _imputer,
     "StandardScaler": _standard,
-    "TargetEncoder": _codes,
     **dict.fromkeys(
         (
             "GenericUnivariateSelect",

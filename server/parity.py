@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from server import compile_steps, compiled, compiled_steps, compiled_trees, program, table
+from server import compiled, compiled_steps, compiled_trees, program, table
 from server.artifact import Artifact
 from server.compile import Compilation
-from server.compile_steps import UNKNOWN_TEXT
+from server.compile_categories import UNKNOWN_TEXT
+from server.compile_flow import quiet
 from server.engine import Engine, Predicted
 from server.model import Model
 from server.program import Step
@@ -44,7 +45,7 @@ def compare(native: Model, engine: Engine, alone: Engine | None, artifact: Artif
     found = _Found()
     columns = _columns(native)
     maker = _Maker(random.Random(SEED), columns, artifact, made)  # noqa: S311 - the same rows each time, on purpose
-    compile_steps.quiet()
+    quiet()
     rows = [*(artifact.example or ()), *(maker.row() for _ in range(SEEDED_ROWS))]
     found.rows(native, engine, rows)
     for row, oddity in maker.odd():

@@ -62,7 +62,7 @@ def _one_thread() -> Iterator[None]:
 
 
 PREDICTORS = [name for name, kind in estimators.KINDS.items() if hasattr(kind, "predict") and name != "LocalOutlierFactor"]
-COMPILED = {*compiler._FINALS, *compiler._WRAPPERS, "Pipeline"}
+COMPILED = {*compiler.SUPPORTED, *compiler.WRAPPERS, "Pipeline"}
 
 
 @pytest.mark.filterwarnings("ignore:Class PassiveAggressive:FutureWarning")  # on their way out, and served until then
