@@ -173,13 +173,13 @@ class Team:
         until(
             f"{name} serves version {version} ({reason})",
             lambda: (
-                (self._newest_revision_is_told(name), self.serving(name), *self.ready(name)) == (True, version, "True", reason)
+                (self.newest_revision_is_told(name), self.serving(name), *self.ready(name)) == (True, version, "True", reason)
                 or None
             ),
             180,
         )
 
-    def _newest_revision_is_told(self, name: str) -> bool:
+    def newest_revision_is_told(self, name: str = NAME) -> bool:
         """Whether the newest rollout in the status is the Deployment's own: else what Ready says is about the one before."""
         deployment = self.cluster.get("deployment", name, self.namespace)
         if deployment is None or deployment["status"].get("observedGeneration") != deployment["metadata"]["generation"]:
@@ -189,6 +189,14 @@ class Team:
 
     def until_ready_is(self, status: str, reason: str, name: str = NAME) -> None:
         until(f"{name} has Ready={status} {reason}", lambda: self.ready(name) == (status, reason) or None, 120)
+
+    def until_event(self, *words: str, name: str = NAME) -> None:
+        """Wait until `kubectl describe` shows them among the events, which are written after what they are about."""
+        until(
+            f"the events of {name} to have {' and '.join(words)}",
+            lambda: all(word in self.kubectl("describe", f"mdep/{name}").partition("Events:")[2] for word in words),
+            60,
+        )
 
     def predict(self, body: dict[str, Any] | None = None, name: str = NAME) -> Object:
         with self.cluster.forwarded(f"service/{name}", 80, self.namespace) as address:

@@ -84,12 +84,12 @@ def test_an_upgrade_that_brings_another_server_image_touches_nothing_that_runs(t
     assert behind(team) == dict.fromkeys((NAME, *OTHERS), "1.0")
 
 
-def test_with_rolling_they_are_moved_to_it_one_after_the_other(team: Team) -> None:
+def test_with_rolling_they_are_moved_to_it_one_after_the_other(team: Team, version: str) -> None:
     before = templates(team)
     upgrade(team, "--set", "serverUpdate.policy=Rolling,serverUpdate.maxConcurrent=1")
     until("nobody to be behind", lambda: set(behind(team).values()) == {"0.0"} or None, 180)
     for name in (NAME, *OTHERS):
-        team.until_ready_is("True", "Serving", name)
+        team.until_serving(version, name=name)
         assert team.status(name)["history"][0]["cause"] == "ServerUpdate"
     images = {each["spec"]["containers"][0]["image"] for each in templates(team).values()}
     assert len(images) == 1

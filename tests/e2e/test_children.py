@@ -50,6 +50,13 @@ def replicas(team: Team, name: str = NAME) -> int:
     return number
 
 
+def cpu_request(team: Team) -> str:
+    found = team.cluster.get("deployment", NAME, team.namespace)
+    assert found is not None
+    request: str = found["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]
+    return request
+
+
 @contextmanager
 def numbers(team: Team, name: str = NAME) -> Iterator[list[int]]:
     """Every spec.replicas that the Deployment has from now on; complete when the block has ended."""
@@ -133,7 +140,7 @@ def test_autoscaling_goes_on_changes_and_goes_off_under_load_and_the_number_neve
         until("the autoscaler to change", changed, 60)
         team.patch({"autoscaling": None})
         until("the autoscaler to go", lambda: not uid(team, "hpa"), 60)
-        until("the status of the last generation", lambda: team.condition("Ready")["status"] == "True", 120)
+        team.until_serving(good)
         account = load.finish()
     assert seen[0] == 2
     assert seen == sorted(seen), "the number never falls"
@@ -176,7 +183,8 @@ def test_an_autoscaler_of_somebody_else_works_and_is_not_fought(team: Team, good
     team.cluster.apply(json.dumps(foreign))
     until("their autoscaler to scale", lambda: replicas(team) >= 2, 120)
     team.patch({"resources": {"requests": {"cpu": "90m", "memory": "200Mi"}}})
-    until("a rollout", lambda: team.condition("Ready").get("reason") == "Serving", 180)
+    until("the rollout to begin", lambda: cpu_request(team) == "90m", 60)
+    team.until_serving(good)
     assert replicas(team) >= 2
     team.patch({"replicas": 1})
     team.until_ready_is("False", "ReplicasContested")

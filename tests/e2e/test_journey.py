@@ -62,9 +62,7 @@ def test_kubectl_get_reads_well(team: Team) -> None:
 
 
 def test_kubectl_describe_tells_what_happened(team: Team) -> None:
-    described = team.kubectl("describe", "mdep", NAME)
-    for words in ("RolloutStarted", "Serving", f"version {Journey.first} answers from 2 pods"):
-        assert words in described
+    team.until_event("RolloutStarted", "Serving", f"version {Journey.first} answers from 2 pods")
 
 
 def test_what_serves_holds_no_credentials(team: Team) -> None:
@@ -100,7 +98,7 @@ def test_an_undo_is_honored_and_explained(team: Team, load: Traffic) -> None:
     assert status["history"][0]["cause"] == "Undo"
     message = team.condition("Ready")["message"]
     assert "kubectl annotate" in message
-    assert "HeldByPerson" in team.kubectl("get", "events")
+    team.until_event("HeldByPerson")
 
 
 def test_an_undo_survives_a_restart_of_the_controller(team: Team, load: Traffic) -> None:

@@ -62,7 +62,8 @@ class TestFailure:
         team.move_alias(bad)
         until_so("the quarantine", lambda: [each["version"] for each in team.status().get("quarantined", [])] == [bad])
         until_so("the old template", lambda: template(team) == before)
-        assert team.ready() == ("False", "ExampleMismatch")
+        until_so("its history", lambda: team.status()["history"][0]["cause"] == "RolledBack" and team.newest_revision_is_told())
+        team.until_ready_is("False", "ExampleMismatch")
         status, ready = team.status(), team.condition("Ready")
         assert (status["hold"]["by"], status["hold"]["version"], status["target"]["version"]) == (
             "Operator",
@@ -71,8 +72,7 @@ class TestFailure:
         )
         assert "was taken back" in ready["message"]
         assert "kubectl annotate" in ready["message"]
-        assert "RolledBack" in team.kubectl("describe", f"mdep/{NAME}")
-        until_so("its history", lambda: team.status()["history"][0]["cause"] == "RolledBack")
+        team.until_event("RolledBack")
         nothing_lost(load)
 
     def test_and_is_not_tried_again_by_itself_or_by_a_new_leader(self, team: Team, load: Traffic) -> None:
@@ -120,7 +120,7 @@ class TestUndo:
     def test_an_undo_in_the_middle_of_a_rollout(self, team: Team, load: Traffic) -> None:
         before = team.status()["serving"]["version"]
         team.ask_for(Versions.first)
-        until_so("the rollout to begin", lambda: version_of(template(team)) == Versions.first)
+        until_so("the rollout to begin", lambda: begun(team) == Versions.first)
         team.undo()
         team.until_serving(before, "HeldByPerson")
         nothing_lost(load)
@@ -175,7 +175,7 @@ class TestByHand:
         team.kubectl("set", "image", f"deployment/{NAME}", "server=somewhere/else:1")
         until_so("the old template", lambda: template(team) == before)
         team.until_serving(Versions.first)
-        assert "EditReverted" in team.kubectl("get", "events")
+        team.until_event("EditReverted")
         nothing_lost(load)
 
     def test_what_is_added_by_hand_stays(self, team: Team, load: Traffic) -> None:
@@ -238,8 +238,13 @@ class TestModes:
         assert (account.failures, account.lost, account.sent > 1000) == ((), 0, True)
 
 
-def version_of(of: Object) -> str:
-    return str(of["metadata"]["annotations"]["mlserving.dev/model-version"])
+def begun(team: Team) -> str:
+    """The version of the newest rollout that Kubernetes has begun: only then is it what an undo takes back."""
+    found = team.cluster.get("deployment", NAME, team.namespace)
+    assert found is not None
+    if found["status"].get("observedGeneration") != found["metadata"]["generation"]:
+        return ""
+    return str(found["spec"]["template"]["metadata"]["annotations"]["mlserving.dev/model-version"])
 
 
 def replicas(team: Team) -> int:

@@ -85,6 +85,6 @@ def test_what_every_disk_has_damaged_comes_again_from_the_registry(team: Team, d
         until(f"replica {replica} to have the files", partial(team.cluster.kubectl, "exec", *flip), 150)
     team.patch({"replicas": 2})
     until("a second pod to be ready", lambda: team.status().get("readyReplicas") == 2 or None, 240)
-    assert team.ready() == ("True", "Serving")
+    team.until_ready_is("True", "Serving")
     assert team.status()["serving"]["digest"] == digest
     assert not team.status().get("quarantined")

@@ -75,7 +75,7 @@ def test_a_damaged_file_in_one_replica_is_not_what_a_pod_runs(team: Team, shelf:
     damage(team, pod)
     team.patch({"replicas": 3}, NAME)
     until("more pods", lambda: team.status(NAME).get("readyReplicas") == 3 or None, 240)
-    assert team.ready(NAME) == ("True", "Serving")
+    team.until_ready_is("True", "Serving", NAME)
     team.patch({"replicas": 1}, NAME)
     until("fewer pods", lambda: team.status(NAME).get("replicas") == 1 or None, 120)
 
