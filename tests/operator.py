@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from tests.installation import RELEASE, SYSTEM_NAMESPACE
-from tests.kubernetes import Kubernetes
+from tests.kubernetes import Kubernetes, until
 
 UNFORESEEN = ("Traceback", "ReconcileFailed", "RegistryOdd")
 """What the operator logs only where something came up that nobody had thought of."""
@@ -13,6 +13,13 @@ def leader(cluster: Kubernetes) -> str:
     """The pod that holds the Lease and is there; '' while there is none."""
     lease = cluster.get("lease", RELEASE, SYSTEM_NAMESPACE) or {}
     return str(lease.get("spec", {}).get("holderIdentity", ""))
+
+
+def change_leader(cluster: Kubernetes) -> None:
+    """Whoever leads is asked to go; returns when another one leads."""
+    before = leader(cluster)
+    cluster.kubectl("delete", "pod", before.partition("_")[0], "-n", SYSTEM_NAMESPACE, "--wait=false")
+    until("another leader", lambda: leader(cluster) not in ("", before) or None, 60)
 
 
 def pods(cluster: Kubernetes) -> list[str]:

@@ -156,26 +156,27 @@ class Team:
         return found
 
     def condition(self, kind: str, name: str = NAME) -> Object:
-        conditions = self.status(name).get("conditions", [])
-        return next((found for found in conditions if found["type"] == kind), {})
+        return _condition(self.status(name), kind)
 
     def ready(self, name: str = NAME) -> tuple[str, str]:
         """Status and reason of the Ready condition."""
-        found = self.condition("Ready", name)
-        return found.get("status", ""), found.get("reason", "")
+        return self.told(name)[1:]
 
     def serving(self, name: str = NAME) -> str:
-        return str(self.status(name).get("serving", {}).get("version", ""))
+        return self.told(name)[0]
+
+    def told(self, name: str = NAME) -> tuple[str, str, str]:
+        """The version that serves, and status and reason of the Ready condition, of one moment."""
+        status = self.status(name)
+        ready = _condition(status, "Ready")
+        return str(status.get("serving", {}).get("version", "")), ready.get("status", ""), ready.get("reason", "")
 
     def until_serving(self, version: str, reason: str = "Serving", name: str = NAME) -> None:
         """Wait until `version` alone serves, Ready is True for that reason, and no rollout is on its way that the status
         does not tell of yet."""
         until(
             f"{name} serves version {version} ({reason})",
-            lambda: (
-                (self.newest_revision_is_told(name), self.serving(name), *self.ready(name)) == (True, version, "True", reason)
-                or None
-            ),
+            lambda: (self.told(name) == (version, "True", reason) and self.newest_revision_is_told(name)) or None,
             180,
         )
 
@@ -189,6 +190,12 @@ class Team:
 
     def until_ready_is(self, status: str, reason: str, name: str = NAME) -> None:
         until(f"{name} has Ready={status} {reason}", lambda: self.ready(name) == (status, reason) or None, 120)
+
+    def until_looked_at(self) -> None:
+        """Whoever leads has looked at everything once it has answered to a change of something else."""
+        self.apply("probe", replicas=0)
+        self.until_ready_is("True", "Stopped", "probe")
+        self.kubectl("delete", "mdep", "probe")
 
     def until_event(self, *words: str, name: str = NAME) -> None:
         """Wait until `kubectl describe` shows them among the events, which are written after what they are about."""
@@ -213,3 +220,8 @@ class Team:
         url = f"http://{name}/predict"
         with traffic(self.cluster, self.namespace, url, self.example, self.installation.server_image, RATE) as running:
             yield running
+
+
+def _condition(status: Object, kind: str) -> Object:
+    found: list[Object] = status.get("conditions", [])
+    return next((condition for condition in found if condition["type"] == kind), {})

@@ -47,13 +47,6 @@ def upgrade(team: Team, *options: str, chart: Path = CHART) -> None:
     team.cluster.helm("upgrade", RELEASE, str(chart), *RELEASED[1:], "--reuse-values", *options, "--wait", "--timeout=5m")
 
 
-def looked_at(team: Team) -> None:
-    """The operator that leads now has looked at everything once it has answered to a change of something else."""
-    team.apply("probe", replicas=0)
-    team.until_ready_is("True", "Stopped", "probe")
-    team.kubectl("delete", "mdep", "probe")
-
-
 def templates(team: Team) -> dict[str, Object]:
     found = team.cluster.list("deployment", team.namespace)
     return {each["metadata"]["name"]: each["spec"]["template"] for each in found if each["metadata"]["name"] != "probe"}
@@ -79,7 +72,7 @@ def by_digest(team: Team) -> str:
 def test_an_upgrade_that_brings_another_server_image_touches_nothing_that_runs(team: Team, original: Path) -> None:
     before, pods = templates(team), running(team)
     upgrade(team, "--set", f"{by_digest(team)},pollSeconds=3")
-    looked_at(team)
+    team.until_looked_at()
     assert (templates(team), running(team)) == (before, pods)
     assert behind(team) == dict.fromkeys((NAME, *OTHERS), "1.0")
 
@@ -108,7 +101,7 @@ def test_an_uninstall_touches_nothing_either_and_a_new_release_goes_on(team: Tea
         assert team.predict()["model_version"] == version
     finally:
         cluster.helm("install", RELEASE, str(CHART), *RELEASED[1:], "--values", str(original), "--wait", "--timeout=5m")
-    looked_at(team)
+    team.until_looked_at()
     assert (templates(team), running(team)) == (before, pods)
     for name in OTHERS:
         team.kubectl("delete", "mdep", name)

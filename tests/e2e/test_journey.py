@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import operator
 from tests.e2e.team import NAME, Team
 from tests.installation import RELEASE, SYSTEM_NAMESPACE
 from tests.kubernetes import until
@@ -103,13 +104,8 @@ def test_an_undo_is_honored_and_explained(team: Team, load: Traffic) -> None:
 
 def test_an_undo_survives_a_restart_of_the_controller(team: Team, load: Traffic) -> None:
     before = team.cluster.get("deployment", NAME, team.namespace)
-    leader = leading_pod(team)
-    team.cluster.kubectl("delete", "pod", leader, "-n", SYSTEM_NAMESPACE)
-    until("another leader", lambda: leading_pod(team, other_than=leader), 60)
-    # The new leader has looked at everything once it has answered to a change of something else.
-    team.apply("probe", replicas=0)
-    team.until_ready_is("True", "Stopped", "probe")
-    team.kubectl("delete", "mdep", "probe")
+    operator.change_leader(team.cluster)
+    team.until_looked_at()
     after = team.cluster.get("deployment", NAME, team.namespace)
     assert before is not None
     assert after is not None
@@ -178,13 +174,6 @@ def test_deleting_the_resource_removes_its_children_also_without_a_controller(te
     finally:
         team.cluster.kubectl("scale", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--replicas=2")
         team.cluster.kubectl("rollout", "status", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--timeout=120s")
-
-
-def leading_pod(team: Team, other_than: str = "") -> str:
-    """The pod that holds the Lease, or '' while that is `other_than`'s or nobody's."""
-    lease = team.cluster.get("lease", RELEASE, SYSTEM_NAMESPACE) or {}
-    holder = str(lease.get("spec", {}).get("holderIdentity", "")).partition("_")[0]
-    return "" if holder == other_than else holder
 
 
 def last_answers(load: Traffic) -> dict[str, int]:

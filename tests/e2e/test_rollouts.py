@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import operator
 from tests.e2e.team import NAME, Team
 from tests.installation import RELEASE, SYSTEM_NAMESPACE
 from tests.kubernetes import CommandFailedError, Object, until
@@ -77,9 +78,8 @@ class TestFailure:
 
     def test_and_is_not_tried_again_by_itself_or_by_a_new_leader(self, team: Team, load: Traffic) -> None:
         before = template(team)
-        team.cluster.kubectl("rollout", "restart", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE)
-        team.cluster.kubectl("rollout", "status", f"statefulset/{RELEASE}", "-n", SYSTEM_NAMESPACE, "--timeout=180s")
-        looked_at(team)
+        operator.change_leader(team.cluster)
+        team.until_looked_at()
         assert template(team) == before
         assert team.ready() == ("False", "ExampleMismatch")
 
@@ -148,7 +148,7 @@ class TestUndo:
         until_so("the restart", lambda: team.status()["history"][0]["cause"] == "Restart")
         team.until_serving(Versions.first)
         team.undo()
-        looked_at(team)
+        team.until_looked_at()
         team.until_serving(Versions.first)
         assert "hold" not in team.status()
 
@@ -156,7 +156,7 @@ class TestUndo:
         before = generation_of_deployment(team)
         with pytest.raises(CommandFailedError, match="unable to find specified revision"):
             team.undo("--to-revision=4711")
-        looked_at(team)
+        team.until_looked_at()
         assert (generation_of_deployment(team), team.ready()) == (before, ("True", "Serving"))
 
     def test_to_a_revision_while_mlflow_is_away(self, team: Team, load: Traffic) -> None:
@@ -180,7 +180,7 @@ class TestByHand:
 
     def test_what_is_added_by_hand_stays(self, team: Team, load: Traffic) -> None:
         team.kubectl("set", "env", f"deployment/{NAME}", "-c", "server", "TEAM_NOTE=kept")
-        looked_at(team)
+        team.until_looked_at()
         names = [each["name"] for each in template(team)["spec"]["containers"][0]["env"]]
         assert "TEAM_NOTE" in names
         team.until_serving(Versions.first)
@@ -265,10 +265,3 @@ def generation_of_deployment(team: Team) -> int:
 
 def operator_pods(team: Team) -> list[Object]:
     return team.cluster.list("pod", SYSTEM_NAMESPACE, f"app.kubernetes.io/instance={RELEASE}")
-
-
-def looked_at(team: Team) -> None:
-    """Whoever leads has looked at everything once it has answered to a change of something else."""
-    team.apply("probe", replicas=0)
-    team.until_ready_is("True", "Stopped", "probe")
-    team.kubectl("delete", "mdep", "probe")

@@ -38,7 +38,7 @@ def the_script(team: Team, shelf: Shelf, name: str, *, whole: bool) -> None:
 
     def seen(version: str, status: str, reason: str) -> None:
         def same() -> bool:
-            told = (team.serving(name), *team.ready(name)) == (version, status, reason)
+            told = team.told(name) == (version, status, reason)
             return told and settled(team, name) and team.newest_revision_is_told(name)
 
         until(f"{name}: version {version}, Ready={status} {reason}", same, STEP_SECONDS)
