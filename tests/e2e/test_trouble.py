@@ -21,7 +21,7 @@ def good(team: Team) -> str:
     """A version that serves, fixed by its number; once more with an autoscaler, which takes a while to see anything."""
     version = team.train("--trees", "10", "--max-depth", "3")
     model = {"name": team.model, "version": int(version)}
-    team.apply(model=model)
+    team.apply(model=model, replicas=1)
     team.apply("scaled", model=model, autoscaling={"minReplicas": 1, "maxReplicas": 3})
     team.until_serving(version)
     return version
