@@ -6,11 +6,12 @@ checkout it is `import training`, where the wheel is installed `from modeldeploy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training.notebook import Registered, register
+    from training.manage import compare, pin, promote, versions
+    from training.notebook import register
 
-__all__ = ["Registered", "register"]
+__all__ = ["compare", "pin", "promote", "register", "versions"]
 
-_WHERE = {"Registered": "notebook", "register": "notebook"}
+_WHERE = {"register": "notebook", "compare": "manage", "pin": "manage", "promote": "manage", "versions": "manage"}
 
 
 def __getattr__(name: str) -> Any:

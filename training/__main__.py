@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import command_optimize, command_run
+from training import command_manage, command_optimize, command_run, configuration
 from training.errors import TrainingError
 from training.settings import MLFLOW_ENVIRONMENT
 
-COMMANDS = (command_run, command_optimize)
+COMMANDS = (command_run, command_optimize, command_manage)
 """Each has `add`, which makes a subcommand with its options, and what it does as the default of `do`."""
 
 
@@ -22,7 +22,7 @@ def main(given: Sequence[str] | None = None) -> int:
     for name, value in MLFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        asked = parser().parse_args(given)
+        asked = configuration.parsed(parser(), sys.argv[1:] if given is None else given)
         asked.do(asked, os.environ)
     except TrainingError as e:
         print(f"error: {e}", file=sys.stderr)

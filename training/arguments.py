@@ -8,6 +8,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
+from training import configuration
 from training.errors import InputError
 from training.settings import (
     BUILT_IN_NAME,
@@ -70,9 +71,44 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
     where.add_argument("--alias", help="moved to the new version, which deploys it where a ModelDeployment follows it")
     where.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the version")
     where.add_argument("--report", type=Path, metavar="FILE", help="write the report with its pictures here too, as HTML")
+    add_minimum(where)
     where.add_argument(
+        "--max-loss",
+        action="append",
+        default=[],
+        metavar="METRIC=VALUE",
+        help="at most so much worse than the version that has the alias now, on the same test part: --max-loss f1=0.01",
+    )
+    add_tracking_uri(where)
+    configuration.add(run)
+
+
+def add_tracking_uri(command: argparse._ActionsContainer) -> None:
+    """To a subcommand that needs MLflow, which all do."""
+    command.add_argument(
         "--tracking-uri", metavar="URI", help=f"where MLflow answers; else MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING_URI}"
     )
+
+
+def add_minimum(command: argparse._ActionsContainer) -> None:
+    """To a subcommand that ends with a version or an alias."""
+    command.add_argument(
+        "--min",
+        action="append",
+        default=[],
+        metavar="METRIC=VALUE",
+        help="what the test part must show, --min f1=0.8, or at most where less is better (rmse, mae, brier); else exit code 3",
+    )
+
+
+def tracking_uri(given: argparse.Namespace, environment: Mapping[str, str]) -> str:
+    """Where MLflow answers."""
+    return given.tracking_uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+
+def minimum(given: argparse.Namespace) -> dict[str, float]:
+    """What figures must be."""
+    return dict(_figure("min", text) for text in given.min)
 
 
 def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSettings:
@@ -89,7 +125,9 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
             name=given.name or BUILT_IN_NAME,
             alias=given.alias,
             report=given.report,
-            tracking_uri=given.tracking_uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
+            tracking_uri=tracking_uri(given, environment),
+            minimum=minimum(given),
+            max_loss=dict(_figure("max-loss", text) for text in given.max_loss),
             tags=dict(_tag(text) for text in given.tag),
             drop=tuple(given.drop),
             require=dict(_requirement(text) for text in given.require),
@@ -114,6 +152,17 @@ def _tag(text: str) -> tuple[str, str]:
     if not (key and equals):
         raise InputError(f'--tag "{text}" must be KEY=VALUE.')
     return key, value
+
+
+def _figure(option: str, text: str) -> tuple[str, float]:
+    metric, _, value = text.rpartition("=")
+    try:
+        limit = float(value)
+    except ValueError:
+        limit = math.nan
+    if not (metric and math.isfinite(limit)):
+        raise InputError(f'--{option} "{text}" must be METRIC=NUMBER.')
+    return metric, limit
 
 
 def _requirement(text: str) -> tuple[str, Kind]:

@@ -1,8 +1,6 @@
 """`training.register(...)`: from a pipeline that a notebook has fitted to a version that a ModelDeployment can take."""
 
-import importlib.metadata
 import math
-import platform
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from sklearn.utils.validation import check_is_fitted
 
 from server.artifact import Range, Record
-from training import names, sample, saving
+from training import names, sample, saving, surroundings
 from training.errors import InputError
 from training.evaluate import Judged, scores
 from training.evidence import classes_of
@@ -137,10 +135,11 @@ def register(
         files = Path(scratch) / "files"
         files.mkdir()
         joblib.dump(model, files / DUMP, compress=3)
+        (files / surroundings.NAME).write_text(surroundings.packages())
         version = registry.register(
             saved,
             name=name,
-            params={"estimator": type(model).__name__, **_environment(), **(params or {})},
+            params={"estimator": type(model).__name__, **surroundings.params(), **(params or {})},
             metrics=figures,
             tags=tags or {},
             description=f"{type(model).__name__}, registered with training.register.",
@@ -256,7 +255,3 @@ def _finite(metrics: Mapping[str, Any]) -> dict[str, float]:
         except (TypeError, ValueError) as e:
             raise InputError(f"metrics: {metric} is {value!r}, which is no number.") from e
     return {metric: float(value) for metric, value in metrics.items() if math.isfinite(value)}
-
-
-def _environment() -> dict[str, str]:
-    return {"python": platform.python_version(), "scikit_learn": importlib.metadata.version("scikit-learn")}

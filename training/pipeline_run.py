@@ -12,6 +12,7 @@ from training.estimators import Recipe, recipe
 from training.evaluate import Scores, Spread, evaluate, folds, judge, spread
 from training.evaluate import scores as scored
 from training.figures import told
+from training.gates import insist
 from training.pipeline import fit
 from training.settings import REPORT, RunSettings
 from training.table import Split, Table, checked, split
@@ -112,6 +113,17 @@ def finish(
             settings.report.write_bytes(shown[REPORT])
         say(f"{settings.report or REPORT}, and {len(shown) - 1} pictures")
 
+    with step("gates") as say:
+        from training.incumbent import incumbent
+
+        insist(test, settings.minimum)
+        held = incumbent(registry, settings, parts.test, table)
+        if held is not None:
+            held.insist(test, settings.max_loss)
+        say(", ".join([f"{metric} {limit:g}" for metric, limit in settings.minimum.items()]) or "no figure is asked for")
+        if held is not None:
+            say(f"{settings.alias} is version {held.version}: {held.told()}")
+
     with step("register") as say:
         from training.registration import Candidate, register
 
@@ -123,6 +135,7 @@ def finish(
             folds=spreads,
             test=test,
             files={**shown, **(files or {})},
+            incumbent=held,
         )
         version = register(registry, candidate, settings)
         say(f"{version.name} version {version.number}" + (f", alias {settings.alias}" if settings.alias else ""))

@@ -11,8 +11,10 @@ from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 
 from server.artifact import Record
-from training import evidence, saving
+from training import card, evidence, saving, surroundings
 from training.evaluate import Scores, Spread
+from training.figures import told
+from training.incumbent import Incumbent
 from training.registry import Registry, Version
 from training.settings import RunSettings
 from training.table import Split, Table
@@ -35,6 +37,8 @@ class Candidate:
     test: Scores
     files: Mapping[str, bytes]
     """The report and its pictures, by their names among the run's artifacts."""
+    incumbent: Incumbent | None = None
+    """What has the alias that this is to take."""
 
     def metrics(self) -> dict[str, float]:
         """All figures, under the names that the run has them."""
@@ -44,23 +48,30 @@ class Candidate:
             **{f"cv_{metric}_std": spread.std for metric, spread in self.folds.items()},
         }
 
+    def beside(self) -> dict[str, float]:
+        """What the version that has the alias now says to the same test part."""
+        return {} if self.incumbent is None else {f"before_{metric}": value for metric, value in self.incumbent.scores.items()}
+
 
 def register(registry: Registry, candidate: Candidate, settings: RunSettings) -> Version:
     """A run with all there is to know, a new version, and at last the alias: it is what deploys."""
+    table = candidate.table
     with tempfile.TemporaryDirectory() as scratch:
         files = Path(scratch) / "files"
         files.mkdir()
         joblib.dump(candidate.pipeline, files / DUMP, compress=3)
-        for name, content in candidate.files.items():
+        record, params = _record(candidate, settings), _parameters(candidate, settings)
+        own = {card.NAME: _card(candidate, record, params, settings), surroundings.NAME: surroundings.packages()}
+        for name, content in {**candidate.files, **{name: text.encode() for name, text in own.items()}}.items():
             (files / name).parent.mkdir(exist_ok=True)
             (files / name).write_bytes(content)
         version = registry.register(
             saved(candidate, settings, Path(scratch)),
             name=settings.name,
-            params=_parameters(candidate, settings),
-            metrics=candidate.metrics(),
+            params=params,
+            metrics={**candidate.metrics(), **candidate.beside()},
             tags=settings.tags,
-            description="",
+            description=f"Predicts {table.target}, trained on {table.source}: {told(candidate.test)} on the test part.",
             files=files,
         )
     if settings.alias is not None:
@@ -68,12 +79,28 @@ def register(registry: Registry, candidate: Candidate, settings: RunSettings) ->
     return version
 
 
+def _record(candidate: Candidate, settings: RunSettings) -> Record:
+    return evidence.record(candidate.table, candidate.split.train, candidate.metrics(), settings)
+
+
+def _card(candidate: Candidate, record: Record, params: Mapping[str, Any], settings: RunSettings) -> str:
+    table = candidate.table
+    return card.card(
+        name=settings.name,
+        target=table.target,
+        task=table.task,
+        columns=table.columns,
+        bounds=record.bounds,
+        metrics=record.metrics,
+        params=params,
+    )
+
+
 def saved(candidate: Candidate, settings: RunSettings, scratch: Path) -> saving.Saved:
     """The directory that a pod will get, under `scratch`, with what it was compiled to beside it."""
     table, split = candidate.table, candidate.split
     rows = evidence.example_rows(split.test, settings.example_rows)
     labels = ColSpec(saving.LABEL_TYPES[table.all.labels.dtype.kind], table.target)
-    record: Record = evidence.record(table, split.train, candidate.metrics(), settings)
     return saving.save(
         candidate.pipeline,
         scratch / "model",
@@ -81,7 +108,7 @@ def saved(candidate: Candidate, settings: RunSettings, scratch: Path) -> saving.
         output=Schema([labels]),
         rows=rows,
         example=evidence.written(rows),
-        record=record,
+        record=_record(candidate, settings),
     )
 
 
@@ -94,6 +121,7 @@ def _parameters(candidate: Candidate, settings: RunSettings) -> dict[str, Any]:
         "task": candidate.table.task,
         **settings.model_dump(include={"target", "folds", "test_size", "seed"}),
         **candidate.parameters,
+        **surroundings.params(),
     }
 
 

@@ -130,15 +130,13 @@ class Registry:
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """What its run measured."""
-        if not version.run_id:
-            return {}
-        with self.told():
-            try:
-                return dict(self.client.get_run(version.run_id).data.metrics)
-            except MlflowException as e:
-                if e.error_code != "RESOURCE_DOES_NOT_EXIST":  # a run can be deleted, and its version stays
-                    raise
-                return {}
+        run = self._run_of(version)
+        return {} if run is None else dict(run.data.metrics)
+
+    def params(self, version: ModelVersion) -> dict[str, str]:
+        """What its run was told."""
+        run = self._run_of(version)
+        return {} if run is None else dict(run.data.params)
 
     def download(self, version: ModelVersion, directory: Path) -> Path:
         """Its files, and nothing else."""
@@ -164,6 +162,18 @@ class Registry:
         """What goes wrong with MLflow, as one sentence."""
         with _told(self.uri):
             yield
+
+    def _run_of(self, version: ModelVersion) -> Any:
+        """None where it has none any more: a run can be deleted, and its version stays."""
+        if not version.run_id:
+            return None
+        with self.told():
+            try:
+                return self.client.get_run(version.run_id)
+            except MlflowException as e:
+                if e.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
 
     @contextmanager
     def _run(self, name: str, tags: Mapping[str, str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ Made once, on the command line or in a notebook, and passed down; nothing else i
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from training import names
 from training.errors import InputError
@@ -78,6 +78,11 @@ class RunSettings(BaseModel):
     tags: dict[str, str] = {}
     """Set on the run and on the version; a ModelDeployment's gates can ask for them."""
 
+    minimum: dict[str, float] = {}
+    """What the test part must show at least, or at most where less is better; else nothing is registered."""
+    max_loss: dict[str, float] = {}
+    """How much worse than what has the alias now it may be, on the same test part; else nothing is registered."""
+
     drop: tuple[str, ...] = ()
     """Columns to leave out, such as identifiers."""
     require: dict[str, Kind] = {}
@@ -135,6 +140,12 @@ class RunSettings(BaseModel):
         if alias is not None:
             names.insist("any", alias)
         return alias
+
+    @model_validator(mode="after")
+    def _a_loss_needs_an_alias(self) -> "RunSettings":
+        if self.max_loss and self.alias is None:
+            raise InputError("--max-loss compares with the version that has the alias now: it needs --alias.")
+        return self
 
     @field_validator("ranges")
     @classmethod
