@@ -63,6 +63,7 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
         predictor=predictor,
         engine_reason=chosen.reason,
         verified=proof,
+        answer=loaded.predict(about.example[:1]).predictions[0] if about.example else None,
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from server.artifact import Artifact
+from server.artifact import Artifact, Label
 from server.engine import Engine
 from server.metrics import Metrics
 from server.predictor import Predictor
@@ -26,6 +26,8 @@ class Serving:
     engine_reason: str
     """Why no compiled form answers; empty where one does."""
     verified: Proof
+    answer: Label | list[Label] | None
+    """What it says of the first row of the example; None where there is none."""
 
 
 class Pod:
@@ -54,4 +56,5 @@ class Pod:
             classes=serving.engine.classes,
             has_probabilities=serving.engine.has_probabilities,
             predict_function=serving.artifact.predict_function,
+            answer=serving.answer,
         )

@@ -32,6 +32,8 @@ class Model:
     classes: list[Label] | None
     has_probabilities: bool
     predict_function: PredictFunction = "predict"
+    answer: Label | list[Label] | None = None
+    """What it said of the first row of its example, where it has one: what its answers are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,8 +217,10 @@ def metadata(model: Model) -> dict[str, Any]:
         inputs = [{"name": c.name, "datatype": DATATYPES[c.type], "shape": [-1]} for c in model.inputs.columns]
     else:
         inputs = [{"name": "input-0", "datatype": "FP64", "shape": [-1, model.inputs.width or -1]}]
-    labels = "FP64" if model.classes is None else datatype_of(model.classes)
-    outputs: list[dict[str, Any]] = [{"name": "predict", "datatype": labels, "shape": [-1]}]
+    several = isinstance(model.answer, list)
+    answers = model.answer if isinstance(model.answer, list) else [0.0 if model.answer is None else model.answer]
+    labels = datatype_of(answers if model.classes is None else model.classes)
+    outputs: list[dict[str, Any]] = [{"name": "predict", "datatype": labels, "shape": [-1, len(answers)] if several else [-1]}]
     if model.has_probabilities:
         count = len(model.classes or ())
         outputs.append({"name": "predict_proba", "datatype": "FP64", "shape": [-1, count]})

@@ -25,6 +25,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
             factories.regressor,
             factories.without_probabilities,
             factories.array,
+            factories.several_outputs,
             factories.without_signature,
             factories.splines,
         )

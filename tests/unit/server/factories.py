@@ -20,6 +20,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from server import manifest, settings
 from server.artifact import METADATA_KEY, Answer, Bounds, Record
@@ -153,6 +154,13 @@ def without_signature(directory: Path) -> Path:
     features, target = cancer()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, target)
     return save(directory, model)
+
+
+def several_outputs(directory: Path) -> Path:
+    """Two labels a row, whole numbers both."""
+    features, target = cancer()
+    model = DecisionTreeClassifier(random_state=0).fit(features, np.stack([target, 1 - target], axis=1))
+    return save(directory, model, features.head(2))
 
 
 SPLINE_TYPES = ("scipy._lib.array_api_compat.numpy._aliases.asarray", "scipy.interpolate._bsplines.BSpline")

@@ -198,6 +198,19 @@ def test_v2_health_and_metadata(client: Client) -> None:
         assert client.get(f"{path}/ready").json() == {"name": "fraud", "ready": True}
 
 
+def test_v2_metadata_is_of_what_is_answered(serve: Served) -> None:
+    """Also where no classes are known that would tell: then the recorded example does."""
+    client, _ = serve("several_outputs")
+    (described,) = client.get("/v2/models/fraud").json()["outputs"]
+    assert described == {"name": "predict", "datatype": "INT64", "shape": [-1, 2]}
+    inputs = [{"name": "input-0", "shape": [3, 4], "datatype": "FP64", "data": [CELLS[0]] * 3}]
+    (given,) = client.post(INFER, json={"inputs": inputs}).json()["outputs"]
+    assert given == {"name": "predict", "datatype": "INT64", "shape": [3, 2], "data": [0, 1] * 3}
+    assert client.post("/predict", json=factories.FOREST_ROW).json()["prediction"] == [0, 1]
+    (number,) = serve("regressor")[0].get("/v2/models/fraud").json()["outputs"]
+    assert number == {"name": "predict", "datatype": "FP64", "shape": [-1]}
+
+
 def test_the_name_is_the_resources_unless_a_person_says_otherwise(serve: Served) -> None:
     client, _ = serve("regressor", resource={"namespace": "team", "name": "fraud-eu"})
     assert client.get("/v2/models/fraud-eu").status_code == 200
