@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +34,9 @@ class Process:
         """Seconds of processor time so far."""
         return sum(_cpu(pid) for pid in self.pids)
 
-    def pss_mb(self) -> float:
-        """Memory, what is shared divided among those who share it."""
-        return sum(_pss(pid) for pid in self.pids) / 1024
+    def pss_mb(self, environment: Path) -> float:
+        """Its proportional set size if it were the only server of its environment, as it is in a pod."""
+        return alone_kib([_read(pid, "smaps") for pid in self.pids], str(environment)) / 1024
 
     def pause(self) -> None:
         """Let it do nothing while others are measured."""
@@ -133,9 +133,29 @@ def _cpu(pid: int) -> float:
     return 0.0
 
 
-def _pss(pid: int) -> int:
+def _read(pid: int, what: str) -> str:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
+        return Path(f"/proc/{pid}/{what}").read_text()
+    return ""
+
+
+def alone_kib(smaps: Iterable[str], environment: str) -> int:
+    """Memory of some processes, what they share divided among all who share it; but files of the environment, which other
+    servers have mapped too, count in full: of each part of a file what the process has of it that has most."""
+    most: dict[tuple[str, ...], int] = {}
+    rest = 0
+    for text in smaps:
+        part: tuple[str, ...] | None = None
+        seen: dict[str, int] = {}
+        for line in text.splitlines():
+            fields = line.split()
+            if not fields[0].endswith(":"):  # address, permissions, offset, device, inode, path
+                part = (fields[2], fields[5]) if len(fields) > 5 and fields[5].startswith(environment) else None
+            elif fields[0] in ("Rss:", "Pss:"):
+                seen[fields[0]] = int(fields[1])
+            elif fields[0] == "Anonymous:":
+                anonymous = int(fields[1])
+                if part:
+                    most[part] = max(most.get(part, 0), seen["Rss:"] - anonymous)
+                rest += anonymous if part else seen["Pss:"]
+    return sum(most.values()) + rest

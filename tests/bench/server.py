@@ -2,12 +2,15 @@
 
 Each server is installed in an environment of its own, answers some rows as scikit-learn does, and is then asked in rounds: every
 measurement goes over all servers before the next one begins, so what else the machine does falls on all of them. The one that is
-asked runs, the others are stopped. Prints a line a measurement, and writes `.bench/server.json` and `.bench/server.md`.
+asked runs, the others are stopped. Prints a line a measurement, and writes `.bench/server.json` and `.bench/server.md`
+(`server-part` where it was not a whole run).
 """
 
 import argparse
 import contextlib
 import datetime
+import fcntl
+import http.client
 import json
 import os
 import platform
@@ -34,10 +37,14 @@ from tests.bench.process import NotStarted
 from tests.bench.stage import Probes, Running
 from tests.clusters.settings import CHECKOUT
 
-RESULT = CHECKOUT / ".bench" / "server.json"
+RESULT, PART = CHECKOUT / ".bench" / "server.json", CHECKOUT / ".bench" / "server-part.json"
+"""Of a whole run, and of any other."""
 BATCH_CONNECTIONS = 4
 UNLOADED_SHARE, OVERLOAD = 0.1, 2.0
 IN_PROCESS_SIZES = (1, *SIZES)
+
+FAULTS = NotStarted, subprocess.CalledProcessError, OSError, http.client.HTTPException, ValueError, KeyError
+"""What a server may cause that does not start, or ends, or answers something else than its protocol says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,8 @@ class Plan:
     warm_up: int
     words: Sequence[str]
     """Only servers whose names have one of these; none: all."""
+    singles_only: bool
+    """Nothing but single rows in closed loop."""
 
     def wants(self, server: Server) -> bool:
         return not self.words or any(word in server.name for word in self.words)
@@ -87,7 +96,7 @@ class Bench:
                 one = stack.enter_context(stage.running(server, self.forest, scratch / str(number)))
                 warm = one.asked(server.single, self.forest, 1)
                 stage.load(one, warm, 16, self.plan.warm_up)
-            except (NotStarted, subprocess.CalledProcessError) as e:
+            except FAULTS as e:
                 self.miss(server.name, e)
                 continue
             one.process.pause()
@@ -102,14 +111,16 @@ class Bench:
         try:
             with one.awake():
                 seen = figures()
-        except (NotStarted, subprocess.CalledProcessError) as e:
+        except FAULTS as e:
             self.miss(one.server.name, f"{measure}: {e}")
             return
         self.samples.append(Sample(number, name, measure, seen))
         failed = f", {seen['failed']:,.0f} failed" if seen["failed"] else ""
         shed = f", {seen['shed']:,.0f} shed" if seen.get("shed") else ""
         times = f"p50 {seen['p50_ms']:.2f}, p99 {seen['p99_ms']:.2f} ms"
-        self.say(f"{measure}: {name}: {seen['per_second']:,.0f} a second, {times}, {seen['cores']:.2f} cores{failed}{shed}")
+        self.say(
+            f"{measure}: {name}: {seen['per_second']:,.0f} a second, {times}, {seen['cpu_us']:,.0f} µs of CPU each{failed}{shed}"
+        )
 
     def round(self, number: int) -> None:
         """Everything once."""
@@ -119,6 +130,8 @@ class Bench:
                     asked = one.asked(road, self.forest, 1)
                     work = _later(stage.load, one, asked, connections, self.plan.closed)
                     self.measure(number, one, name, comparison.closed(connections), work)
+        if self.plan.singles_only:
+            return
         for rate in RATES:
             for one in self.servers:
                 if self.capacity(one.server.name) > rate:
@@ -175,7 +188,7 @@ class Bench:
                     "failed": over["failed"],
                     "generator_late_p99_ms": over["late_p99_ms"],
                 }
-                seen.append(figures | _probed("probe", probes))
+                seen.append(figures | _probed("over_probe", probes))
                 with Probes(one.port + 1) as probes:
                     stage.load(one, asked, CONNECTIONS[-1], self.plan.batch)
                 seen[-1] |= _probed("full_probe", probes)
@@ -184,14 +197,14 @@ class Bench:
                         many = one.asked(one.server.many, self.forest, SIZES[-1])
                         stage.load(one, many, BATCH_CONNECTIONS, self.plan.batch, SIZES[-1])
                     seen[-1] |= _probed("batch_probe", probes)
-        self.overload[name] = {key: comparison.median([one[key] for one in seen]) for key in seen[0]}
+        self.overload[name] = comparison.typical(seen)
         self.say(f"twice the capacity: {name}: " + ", ".join(f"{key} {value:,.2f}" for key, value in self.overload[name].items()))
 
     def weigh(self) -> None:
         """Memory after all this."""
         for one in self.servers:
             if one.server.name not in self.absent:
-                one.once["pss_after_mb"] = one.process.pss_mb()
+                one.once["pss_after_mb"] = one.pss_mb()
 
 
 def _later(function: Callable[..., dict[str, float]], *arguments: Any) -> Callable[[], dict[str, float]]:
@@ -285,8 +298,11 @@ def measured(plan: Plan) -> dict[str, Any]:
             bench.say(f"--- round {number} of {plan.rounds}")
             bench.round(number)
         for one in bench.servers:
-            if one.server.kind == "ours" and one.server.name not in absent:
-                bench.overloaded(one)
+            if one.server.kind == "ours" and one.server.name not in absent and not plan.singles_only:
+                try:
+                    bench.overloaded(one)
+                except FAULTS as e:
+                    bench.miss(f"{one.server.name}, twice its capacity", e)
         bench.weigh()
     kinds = {server.name: server.kind for server in SERVERS}
     once = {one.server.name: one.once for one in bench.servers}
@@ -311,14 +327,15 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of a second each: does everything work?")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3, help="for each measurement in closed loop")
     parser.add_argument("--only", nargs="*", default=[], metavar="WORD", help="servers whose names have one of these words")
+    parser.add_argument("--singles", action="store_true", help="only single rows in closed loop")
     parser.add_argument("--table", action="store_true", help="measure nothing: print the tables of the last run")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.table:
         print(comparison.markdown(json.loads(RESULT.read_text())))
         return
@@ -326,13 +343,20 @@ def main() -> None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that every server is ended
     if options.quick:
-        plan = Plan(rounds=1, closed=1, opened=1, batch=1, warm_up=1, words=options.only)
+        plan = Plan(rounds=1, closed=1, opened=1, batch=1, warm_up=1, words=options.only, singles_only=options.singles)
     else:
-        plan = Plan(options.rounds, options.seconds, 2 * options.seconds - 1, max(1, options.seconds - 1), 4, options.only)
-    result = measured(plan)
+        opened, batch = 2 * options.seconds - 1, max(1, options.seconds - 1)
+        plan = Plan(options.rounds, options.seconds, opened, batch, 4, options.only, options.singles)
+    file = PART if options.quick or options.only or options.singles else RESULT
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1))
-    RESULT.with_suffix(".md").write_text(comparison.markdown(result) + "\n")
+    with RESULT.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another run is under way in this checkout") from None
+        result = measured(plan)
+    file.write_text(json.dumps(result, indent=1))
+    file.with_suffix(".md").write_text(comparison.markdown(result) + "\n")
     print(f"\n{comparison.markdown(result)}\n")
     for key, value in result.items():
         if isinstance(value, int | float | str):

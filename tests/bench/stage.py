@@ -47,6 +47,9 @@ class Running:
         bodies = [_body(road, forest, numbers) for numbers in told]
         return Asked(self.port, road.path, _headers(road, forest, rows), prefix, closed_loop.write(prefix, bodies))
 
+    def pss_mb(self) -> float:
+        return self.process.pss_mb(environments.KEPT / self.server.environment)
+
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
         self.process.require_alive()
@@ -82,7 +85,7 @@ def running(server: Server, forest: Forest, scratch: Path) -> Iterator[Running]:
                     "version": f"{server.package} {environments.version(server.environment, server.package)}",
                     "first_start_seconds": started[0],
                     "start_seconds": started[1],
-                    "pss_idle_mb": told.pss_mb(),
+                    "pss_idle_mb": one.pss_mb(),
                     "processes": len(told.pids),
                 }
                 yield one
@@ -155,7 +158,7 @@ def load(one: Running, asked: Asked, connections: int, seconds: int, rows: int =
     seen = closed_loop.load(asked, connections, seconds)
     cpu = one.process.cpu() - before
     one.process.require_alive()
-    figures = asdict(seen) | {"cpu_us": cpu / max(1, seen.answered) * 1e6, "cores": cpu / seconds}
+    figures = asdict(seen) | {"cpu_us": cpu / max(1, seen.answered) * 1e6}
     return figures | {"per_second": seen.per_second * rows}
 
 
@@ -169,7 +172,7 @@ def offer(one: Running, asked: Asked, rate: float, seconds: float, *, warm: int 
     if done.returncode:
         raise NotStarted(f"could not be asked in open loop: {done.stderr.strip()[-300:]}")
     figures: dict[str, float] = json.loads(done.stdout)
-    return figures | {"cores": (one.process.cpu() - before) / seconds}
+    return figures | {"cpu_us": (one.process.cpu() - before) / max(1, figures["answered"]) * 1e6}
 
 
 class Probes:

@@ -80,6 +80,11 @@ def test_the_figures_that_are_quoted() -> None:
     assert told["rows"]["32"]["json_share"] is None
 
 
+def test_a_single_failure_is_not_lost_in_a_median() -> None:
+    rounds = [{"p99_ms": float(number), "probe_max_ms": float(number), "failed": float(number)} for number in (1, 2, 30)]
+    assert comparison.typical(rounds) == {"p99_ms": 2.0, "probe_max_ms": 30.0, "failed": 30.0}
+
+
 def result(samples: list[Sample], absent: dict[str, str]) -> dict[str, Any]:
     seen = {
         "version": "a 1",
