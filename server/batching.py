@@ -1,9 +1,11 @@
 """The line in front of an engine that takes longer than a thread hop: whoever waits while it works is asked about together.
 
-No request is delayed for the sake of a batch: the line is empty and the engine idle, or the next batch collects itself.
+A batch collects itself while the engine works. After an answer to several, the engine rests for a moment: their clients are
+about to ask again, and a call for all of them takes hardly longer than one for half of them. A request on its own never waits.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -25,6 +27,14 @@ SHORT_SECONDS = 0.01
 SHORT_LINE = 4
 """Nobody is turned away for a wait that is no longer than this, or because of so few others."""
 
+REST = 0.25
+SHORTEST_REST = 0.001
+"""The engine rests for this part of what even an empty call would take, if the event loop's clock knows so short a time; less if
+all those come back sooner who have just been answered."""
+
+BACK = 2.0
+"""Whoever is not back after so many times what an empty call takes is not expected any more."""
+
 Outcome: TypeAlias = Predicted | Exception
 
 
@@ -35,15 +45,23 @@ class _Waiting:
 
 
 class Cost:
-    """What a call of the engine takes, in processor time: a fixed part and a part for each row, fitted to the latest calls."""
+    """What a call of the engine takes, in processor time: a fixed part and a part for each row, fitted to the latest calls.
+
+    How the one part relates to the other is the model's nature, and can be told only from calls of different sizes; how long
+    both take is the machine's, and can be told from any call.
+    """
 
     FORGETS = 0.98
     """What an observation is still worth when the next one comes."""
     KNOWN = 8
     OUTLIER = 3.0
     """After so many observations, one that is so many times what was expected counts as no more: it was the machine."""
+    SPREAD = 0.05
+    """From so much variance of the sizes, as a part of their mean square, the two parts can be told from each other."""
 
     def __init__(self) -> None:
+        self._share = 0.0
+        """Of what a call for one row takes: the part that each further row takes too."""
         self._n = self._x = self._y = self._xx = self._xy = 0.0
 
     def observe(self, rows: int, seconds: float) -> None:
@@ -56,15 +74,17 @@ class Cost:
         self._y = self._y * keep + seconds
         self._xx = self._xx * keep + rows * rows
         self._xy = self._xy * keep + rows * seconds
+        variance = self._n * self._xx - self._x * self._x
+        if self._y and variance > self.SPREAD * self._n * self._xx:
+            slope = min(max((self._n * self._xy - self._x * self._y) / variance, 0.0), self._y / self._x)
+            self._share = slope / ((self._y - slope * self._x) / self._n + slope)
 
     def of(self, rows: int) -> float:
         """The expected seconds; 0 while nothing is known."""
         if not self._n:
             return 0.0
-        spread = self._n * self._xx - self._x * self._x
-        slope = (self._n * self._xy - self._x * self._y) / spread if spread > 1e-9 * self._n * self._xx else 0.0
-        slope = min(max(slope, 0.0), self._y / self._x)
-        return (self._y - slope * self._x) / self._n + slope * rows
+        fixed = 1 - self._share
+        return self._y / (fixed * self._n + self._share * self._x) * (fixed + self._share * rows)
 
 
 class Line:
@@ -81,6 +101,9 @@ class Line:
         self._waiting: deque[_Waiting] = deque()
         self._rows_waiting = 0
         self._asked: Sequence[_Waiting] = ()
+        self._rows_awaited = 0
+        self._awaited_until = 0.0
+        self._rest: asyncio.TimerHandle | None = None
         self.cost = Cost()
 
     def __len__(self) -> int:
@@ -93,7 +116,10 @@ class Line:
         mine = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)
         self._rows_waiting += len(rows)
-        self._next()
+        if self._rows_waiting < self._rows_awaited and asyncio.get_running_loop().time() < self._awaited_until:
+            self._linger()
+        else:
+            self._next()
         try:
             async with asyncio.timeout(self._timeout):
                 return await mine.answered
@@ -103,14 +129,18 @@ class Line:
     def _admit(self, rows: int) -> None:
         if len(self._waiting) < min(SHORT_LINE, self._max_waiting):
             return
-        batches = 1 + (self._rows_waiting + rows) // self._max_size
-        expected = self.cost.of(self._rows_waiting + rows) + (batches - 1) * self.cost.of(0)
+        in_line = self._rows_waiting + rows
+        expected = self.cost.of(in_line) + (math.ceil(in_line / self._max_size) - 1) * self.cost.of(0)
         allowed = max(PATIENCE * self.cost.of(rows), SHORT_SECONDS)
         if expected > allowed or len(self._waiting) >= self._max_waiting:
             raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
 
     def _next(self) -> None:
         """Ask about all who wait, if the engine is free: as many as fit, and of one form."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self._rows_awaited = 0
         if self._asked:
             return
         batch: list[_Waiting] = []
@@ -151,7 +181,21 @@ class Line:
                 one.answered.set_exception(outcome)
             else:
                 one.answered.set_result(outcome)
-        self._next()
+        call, loop = self.cost.of(0), asyncio.get_running_loop()
+        several = len(asked) + len(self._waiting) > 1
+        if several and call * REST >= SHORTEST_REST / 2 and self._rows_waiting < self._max_size:
+            self._rows_awaited = min(self._rows_waiting + sum(len(one.rows) for one in asked), self._max_size)
+            self._awaited_until = loop.time() + BACK * call
+            if self._waiting:
+                self._linger()
+        else:
+            self._next()
+
+    def _linger(self) -> None:
+        """Leave the engine alone for a moment, from the first on who could ask it."""
+        if self._rest is None:
+            rest = max(REST * self.cost.of(0), SHORTEST_REST)
+            self._rest = asyncio.get_running_loop().call_later(rest, self._next)
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

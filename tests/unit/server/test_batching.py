@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -144,6 +145,46 @@ async def test_a_call_that_costs_the_same_for_many_rows_is_shared_by_many(line: 
     assert echo.calls == [1, 59]
 
 
+async def test_those_who_ask_again_are_asked_about_together(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo)
+    for rows in (1, 8, 16) * 10:
+        waiting.cost.observe(rows, 40.0)  # hence a rest of seconds, unless all are back
+
+    async def ask(number: int) -> None:
+        for _ in range(20):
+            await waiting.predict([[number]])
+
+    started = time.monotonic()
+    await asyncio.gather(*map(ask, range(8)))
+    assert time.monotonic() - started < 5
+    assert echo.calls == [1, *[8] * 19, 7]
+
+
+async def test_a_line_that_fits_into_one_call_is_no_overload(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo)
+    for rows in (1, 32, 64) * 10:
+        waiting.cost.observe(rows, 0.02 + rows * 0.0001)
+    echo.go.clear()
+    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(1 + 64)]
+    await asyncio.sleep(0)
+    echo.go.set()
+    await asyncio.gather(*asked)
+    assert echo.calls == [1, 64]
+
+
+async def test_one_client_never_waits_for_others(line: Lines) -> None:
+    echo = Echo()
+    waiting = line(echo)
+    for rows in (1, 8, 16) * 10:
+        waiting.cost.observe(rows, 40.0)
+    started = time.monotonic()
+    for _ in range(5):
+        await waiting.predict([[1]])
+    assert time.monotonic() - started < 5
+
+
 async def test_the_line_has_an_end_however_short_the_wait(line: Lines) -> None:
     echo = Echo()
     waiting = line(echo, max_waiting=2)
@@ -181,8 +222,10 @@ def test_a_call_that_the_machine_disturbed_turns_nobody_away() -> None:
 def test_whoever_waits_for_each_answer_is_never_turned_away(connections: int) -> None:
     """A forest of 100 trees on a machine that others use: what a call takes varies, and now and then it takes five times that."""
     chance, cost = random.Random(0), Cost()
-    for _ in range(3000):
-        rows = chance.choice((1, connections // 2, connections - 1))
+    for number in range(3000):
+        rows = (
+            chance.choice((1, connections // 2, connections - 1)) if number < 1000 else connections - chance.choice((0, 0, 1, 2))
+        )
         disturbed = math.exp(chance.gauss(0, 0.3)) * (5 if chance.random() < 0.02 else 1)
         cost.observe(rows, (0.0023 + rows * 0.000016) * disturbed)
         assert cost.of(connections) <= max(PATIENCE * cost.of(1), SHORT_SECONDS)
