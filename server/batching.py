@@ -112,7 +112,8 @@ class Line:
 
     async def predict(self, rows: Rows) -> Predicted:
         """The answer to these rows and to no other."""
-        self._admit(len(rows))
+        if not self.has_room(len(rows)):
+            raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
         mine = _Waiting(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)
         self._rows_waiting += len(rows)
@@ -126,14 +127,14 @@ class Line:
         except TimeoutError as e:
             raise PredictionTooSlow("The model did not answer in time.") from e
 
-    def _admit(self, rows: int) -> None:
+    def has_room(self, rows: int) -> bool:
+        """Whether so many more would be answered soon."""
         if len(self._waiting) < min(SHORT_LINE, self._max_waiting):
-            return
+            return True
         in_line = self._rows_waiting + rows
         expected = self.cost.of(in_line) + (math.ceil(in_line / self._max_size) - 1) * self.cost.of(0)
         allowed = max(PATIENCE * self.cost.of(rows), SHORT_SECONDS)
-        if expected > allowed or len(self._waiting) >= self._max_waiting:
-            raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
+        return expected <= allowed and len(self._waiting) < self._max_waiting
 
     def _next(self) -> None:
         """Ask about all who wait, if the engine is free: as many as fit, and of one form."""

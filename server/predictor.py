@@ -70,6 +70,11 @@ class Predictor:
         self.count(predicted.predictions, seconds)
         return predicted, seconds
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the next request would not be answered soon: it can be told so before anybody reads it."""
+        return not (self._at_once or self._line.has_room(1))
+
     def at_once(self, rows: Rows) -> Predicted:
         """The answer of a fast engine to the rows of several requests. Raises if there is none to only one of them."""
         predicted = self._engine.predict(rows)

@@ -57,12 +57,17 @@ class Turn:
         self._line: deque[Whole] = deque()
 
     def path(self, url: bytes) -> str | None:
-        """The path, if requests for it can be answered here."""
+        """The path, if requests for it can be answered here: by a fast engine, or with a refusal."""
         serving = self._pod.serving
-        return self._paths.get(url) if serving is not None and serving.engine.fast and not self._pod.draining else None
+        if serving is None or self._pod.draining or not (serving.engine.fast or serving.predictor.crowded):
+            return None
+        return self._paths.get(url)
 
     def add(self, whole: Whole) -> None:
         """Answer this one too."""
+        if self._pod.serving is not None and not self._pod.serving.engine.fast:
+            self._refuse(whole)
+            return
         if not self._line:
             whole.loop.call_soon(self._answer)
         elif len(self._line) >= LONG_LINE and whole.complete - self._line[0].complete > LONG_WAIT:

@@ -264,6 +264,17 @@ async def test_where_many_wait_for_long_newcomers_are_turned_away(live: Live, mo
     assert (await connections[-1].answer()).status == 200
 
 
+async def test_a_slow_engine_with_a_long_line_refuses_before_it_reads(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Echo, "fast", False)
+    connection = await live.connect()
+    connection.ask(ROW)
+    assert (await connection.answer()).status == 200
+    monkeypatch.setattr(Predictor, "crowded", True)
+    connection.ask(b"not even JSON")
+    answer = await connection.answer()
+    assert (answer.status, answer.body["error"]["type"], b"retry-after: 1\r\n" in answer.head) == (503, "Overloaded", True)
+
+
 async def test_a_connection_that_nobody_uses_is_closed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", -1.0)
     connection = await live.connect()
