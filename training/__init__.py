@@ -6,12 +6,14 @@ checkout it is `import training`, where the wheel is installed `from modeldeploy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from training.adoption import adopt
     from training.manage import compare, pin, promote, versions
     from training.notebook import register
 
-__all__ = ["compare", "pin", "promote", "register", "versions"]
+__all__ = ["adopt", "compare", "pin", "promote", "register", "versions"]
 
-_WHERE = {"register": "notebook", "compare": "manage", "pin": "manage", "promote": "manage", "versions": "manage"}
+_MANAGED = dict.fromkeys(("compare", "pin", "promote", "versions"), "manage")
+_WHERE = {"adopt": "adoption", "register": "notebook", **_MANAGED}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import command_manage, command_optimize, command_run, configuration
+from training import command_adopt, command_manage, command_optimize, command_run, configuration
 from training.errors import TrainingError
 from training.settings import MLFLOW_ENVIRONMENT
 
-COMMANDS = (command_run, command_optimize, command_manage)
+COMMANDS = (command_run, command_optimize, command_adopt, command_manage)
 """Each has `add`, which makes a subcommand with its options, and what it does as the default of `do`."""
 
 

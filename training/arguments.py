@@ -39,14 +39,7 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
         metavar="COLUMN:TYPE",
         help="a column that must be there, as number, integer, boolean or string",
     )
-    about.add_argument(
-        "--range",
-        action="append",
-        default=[],
-        metavar="COLUMN=LOW:HIGH",
-        help="what is possible, with either side left empty if open; refused outside, here and when served",
-    )
-
+    add_ranges(about)
     about.add_argument(
         "--duplicates", choices=get_args(Duplicates), default=default["duplicates"],
         help="rows that are there more than once; default: %(default)s",
@@ -69,7 +62,7 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
     where = run.add_argument_group("what to register")
     where.add_argument("--name", metavar="MODEL", help=f"the registered model; needed with --data, else {BUILT_IN_NAME}")
     where.add_argument("--alias", help="moved to the new version, which deploys it where a ModelDeployment follows it")
-    where.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the version")
+    add_tags(where)
     where.add_argument("--report", type=Path, metavar="FILE", help="write the report with its pictures here too, as HTML")
     add_minimum(where)
     where.add_argument(
@@ -81,6 +74,22 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
     )
     add_tracking_uri(where)
     configuration.add(run)
+
+
+def add_ranges(command: argparse._ActionsContainer) -> None:
+    """To a subcommand that records bounds."""
+    command.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="COLUMN=LOW:HIGH",
+        help="what is possible, with either side left empty if open; refused outside, here and when served",
+    )
+
+
+def add_tags(command: argparse._ActionsContainer) -> None:
+    """To a subcommand that makes a version."""
+    command.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of the version")
 
 
 def add_tracking_uri(command: argparse._ActionsContainer) -> None:
@@ -106,6 +115,16 @@ def tracking_uri(given: argparse.Namespace, environment: Mapping[str, str]) -> s
     return given.tracking_uri or environment.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
 
 
+def ranges(given: argparse.Namespace) -> dict[str, Range]:
+    """What is possible in a column."""
+    return dict(_range(text) for text in given.range)
+
+
+def tags(given: argparse.Namespace) -> dict[str, str]:
+    """Of the version."""
+    return dict(_tag(text) for text in given.tag)
+
+
 def minimum(given: argparse.Namespace) -> dict[str, float]:
     """What figures must be."""
     return dict(_figure("min", text) for text in given.min)
@@ -128,10 +147,10 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
             tracking_uri=tracking_uri(given, environment),
             minimum=minimum(given),
             max_loss=dict(_figure("max-loss", text) for text in given.max_loss),
-            tags=dict(_tag(text) for text in given.tag),
+            tags=tags(given),
             drop=tuple(given.drop),
             require=dict(_requirement(text) for text in given.require),
-            ranges=dict(_range(text) for text in given.range),
+            ranges=ranges(given),
             duplicates=given.duplicates,
             trees=given.trees,
             max_depth=given.max_depth,

@@ -74,7 +74,7 @@ def versions(name: str, *, tracking_uri: str | None = None) -> list[Known]:
 def compare(name: str, one: str | int, other: str | int, *, tracking_uri: str | None = None) -> Comparison:
     """Figures, parameters and inputs of two versions, each by its number or an alias."""
     with _registry(tracking_uri) as registry:
-        found = [_meant(registry, name, which) for which in (one, other)]
+        found = [meant(registry, name, which) for which in (one, other)]
         metrics = [registry.metrics(version) for version in found]
         params = [registry.params(version) for version in found]
         with registry.told():
@@ -106,7 +106,7 @@ def promote(
     """
     names.insist(name, alias)
     with _registry(tracking_uri) as registry:
-        found = _meant(registry, name, version)
+        found = meant(registry, name, version)
         if found.status != "READY":
             raise InputError(f'Version {found.version} of "{name}" is {found.status} in MLflow, not READY.')
         gates.insist(registry.metrics(found), minimum or {})
@@ -135,7 +135,7 @@ def pin(
     if which is None:
         raise InputError(f"{file} names neither alias nor version: say which one with --version.")
     with _registry(tracking_uri) as registry:
-        found = _meant(registry, reference.model, which)
+        found = meant(registry, reference.model, which)
         digest = registry.digest(found)
     number = str(found.version)
     file.write_bytes(pinning.pin_text(text, reference, number, digest).encode())
@@ -148,7 +148,7 @@ def _registry(tracking_uri: str | None) -> Iterator[Registry]:
         yield connect(tracking_uri_of(tracking_uri))
 
 
-def _meant(registry: Registry, name: str, which: str | int) -> ModelVersion:
+def meant(registry: Registry, name: str, which: str | int) -> ModelVersion:
     """By number, or by an alias, which MLflow never lets be a number."""
     if str(which).isdecimal():
         return registry.version(name, str(which))
