@@ -16,7 +16,7 @@ def transformer(part: Any, flow: Flow) -> Made:
     """The steps of a fitted transformer, and what comes out of them. Raises NotPossible."""
     if part is None or (isinstance(part, str) and part == "passthrough"):
         return [], flow
-    make = _TRANSFORMERS.get(named(part))
+    make = TRANSFORMERS.get(named(part))
     if make is None:
         raise NotPossible(f"{named(part)} is not compiled")
     return make(part, flow)
@@ -155,7 +155,7 @@ def _pipeline(part: Any, flow: Flow) -> Made:
     return steps, flow
 
 
-_TRANSFORMERS: Mapping[str, Callable[[Any, Flow], Made]] = {
+TRANSFORMERS: Mapping[str, Callable[[Any, Flow], Made]] = {
     **ENCODERS,
     "ColumnTransformer": _columns,
     "FeatureUnion": _union,

@@ -1,5 +1,6 @@
 """What is compiled answers like scikit-learn; what can't be says why."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,12 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from server import compile as compiler
-from server import compiled, onnx, parity
+from server import compile_steps, compiled, onnx, parity
 from server.report import ENGINE
 from server.signature import Columns, Inputs, Vector
 from server.table import Column
 from tests.unit.server import compiling, estimators
+from tests.unit.server.process import ROOT
 
 TWO, LABELS = make_classification(200, 6, n_informative=4, random_state=0)
 FOUR = make_classification(200, 6, n_informative=5, n_redundant=0, n_classes=4, random_state=0)
@@ -63,6 +65,13 @@ def _one_thread() -> Iterator[None]:
 
 PREDICTORS = [name for name, kind in estimators.KINDS.items() if hasattr(kind, "predict") and name != "LocalOutlierFactor"]
 COMPILED = {*compiler.SUPPORTED, *compiler.WRAPPERS, "Pipeline"}
+
+
+def test_the_readme_names_all_that_is_compiled_and_nothing_else() -> None:
+    text = (ROOT / "server" / "README.md").read_text()
+    table = text[text.index("| compiled |") : text.index("| not |")]
+    named, ours = set(re.findall(r"\w+", table)), COMPILED | set(compile_steps.TRANSFORMERS)
+    assert ours - named == set() == (named & set(estimators.KINDS)) - ours
 
 
 @pytest.mark.filterwarnings("ignore:Class PassiveAggressive:FutureWarning")  # on their way out, and served until then
