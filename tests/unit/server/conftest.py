@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from server import loading
 from server.app import create_app
-from server.loading import load
 from server.metrics import Metrics
 from server.pod import Pod
 from tests.unit.server import factories
@@ -17,6 +17,14 @@ from tests.unit.server.local import Client
 
 Model = Callable[[str], Path]
 Served = Callable[..., tuple[Client, Pod]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_soon() -> Iterator[None]:
+    """A hundred predictions before each of some hundred servers are ready would be most of what the tests do."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loading, "WARM_UP_TIMES", 20)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +49,7 @@ def serve(model: Model) -> Iterator[Served]:
 
         def make(name: str, **changes: Any) -> tuple[Client, Pod]:
             pod = Pod(factories.told(model(name), **changes), Metrics())
-            pod.serving = load(pod.settings, pod.metrics)
+            pod.serving = loading.load(pod.settings, pod.metrics)
             stack.callback(pod.serving.predictor.close)
             return stack.enter_context(Client(create_app(pod))), pod
 

@@ -296,7 +296,7 @@ def test_the_process_says_why_it_ended(store: Store, url: str, tmp_path: Path) -
         assert process.ended() == 69
         assert process.last_words()["reason"] == "StoreUnavailable"
         assert process.events()[-1]["event"] == "cannot go on"
-    with started(directory, tmp_path / "scratch", "fetch", **common, model=model) as process:
+    with started(directory, tmp_path / "scratch", "fetch", **common, model=model, engine="Native") as process:
         assert process.ended() == 0
     assert contents(directory) == FILES
 
