@@ -145,6 +145,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         "",
     ]
     lines += _closed(table) + _open(table, once) + _batches(table) + _weights(once, result["environments_mb"])
+    if result["image_mb"]:
+        lines += [f"Our image: {result['image_mb']:,.0f} MB uncompressed, base included.", ""]
     lines += _overload(result["overload"]) + _settings(result["servers"], result["absent"])
     return "\n".join(lines)
 

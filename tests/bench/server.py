@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ from tests.bench.peers.environments import NotInstalled
 from tests.bench.peers.servers import SERVERS, Server, World, told_ours
 from tests.bench.process import NotStarted
 from tests.bench.stage import Probes, Running
-from tests.clusters.settings import CHECKOUT
+from tests.clusters import images
+from tests.clusters.settings import CHECKOUT, Settings
 
 RESULT, PART = CHECKOUT / ".bench" / "server.json", CHECKOUT / ".bench" / "server-part.json"
 """Of a whole run, and of any other."""
@@ -282,8 +283,8 @@ def since(before: Mapping[str, int], what: str) -> float:
     return (now[what] - before[what]) / max(1, now["all"] - before["all"])
 
 
-def measured(plan: Plan) -> dict[str, Any]:
-    """The whole run."""
+def measured(plan: Plan) -> Iterator[dict[str, Any]]:
+    """The whole run: what is known after each round, and at last all of it."""
     absent: dict[str, str] = {}
     sizes = install(plan, absent)
     before = processors()
@@ -297,6 +298,8 @@ def measured(plan: Plan) -> dict[str, Any]:
         for number in range(1, plan.rounds + 1):
             bench.say(f"--- round {number} of {plan.rounds}")
             bench.round(number)
+            bench.weigh()
+            yield known(bench, sizes, told | {"stolen": since(before, "stolen")})
         for one in bench.servers:
             if one.server.kind == "ours" and one.server.name not in absent and not plan.singles_only:
                 try:
@@ -304,23 +307,36 @@ def measured(plan: Plan) -> dict[str, Any]:
                 except FAULTS as e:
                     bench.miss(f"{one.server.name}, twice its capacity", e)
         bench.weigh()
-    kinds = {server.name: server.kind for server in SERVERS}
+        yield known(bench, sizes, told | {"stolen": since(before, "stolen")})
+
+
+def known(bench: Bench, sizes: Mapping[str, float], about: Mapping[str, Any]) -> dict[str, Any]:
+    """What has been seen so far."""
     once = {one.server.name: one.once for one in bench.servers}
+    kinds = {server.name: server.kind for server in SERVERS}
     return {
         **comparison.headline(bench.samples, kinds, once),
+        "image_mb": image_mb(),
         "overload": bench.overload,
-        "absent": absent,
+        "absent": bench.absent,
         "date": datetime.datetime.now(datetime.UTC).strftime("%d %B %Y, %H:%M UTC"),
         "commit": _git("rev-parse", "--short", "HEAD") + ("" if not _git("status", "--porcelain") else " and changes"),
-        "machine": told | {"stolen": since(before, "stolen")},
-        "rounds": plan.rounds,
-        "seconds": plan.closed,
+        "machine": about,
+        "rounds": len({sample.round for sample in bench.samples}),
+        "seconds": bench.plan.closed,
         "once": once,
         "environments_mb": sizes,
-        "servers": {s.name: {"settings": s.settings, "source": s.source} for s in SERVERS if plan.wants(s)},
+        "servers": {s.name: {"settings": s.settings, "source": s.source} for s in SERVERS if bench.plan.wants(s)},
         "table": comparison.medians(bench.samples),
         "samples": [asdict(sample) for sample in bench.samples],
     }
+
+
+def image_mb() -> float | None:
+    """Of our image that was built last on this machine, base included; None: there is none (`make images`)."""
+    archives = (Settings.read().cache / "images").glob(f"server-{'[0-9a-f]' * 16}.tar")
+    newest = max(archives, key=lambda path: path.stat().st_mtime, default=None)
+    return images.size_mb(newest) if newest else None
 
 
 def _git(*arguments: str) -> str:
@@ -354,9 +370,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit("another run is under way in this checkout") from None
-        result = measured(plan)
-    file.write_text(json.dumps(result, indent=1))
-    file.with_suffix(".md").write_text(comparison.markdown(result) + "\n")
+        for result in measured(plan):
+            file.write_text(json.dumps(result, indent=1))
+            file.with_suffix(".md").write_text(comparison.markdown(result) + "\n")
     print(f"\n{comparison.markdown(result)}\n")
     for key, value in result.items():
         if isinstance(value, int | float | str):

@@ -100,6 +100,7 @@ def result(samples: list[Sample], absent: dict[str, str]) -> dict[str, Any]:
         "once": {"ours": seen},
         "machine": machine,
         "environments_mb": {"a": 300.0},
+        "image_mb": None,
         "overload": {},
         "servers": {"ours": {"settings": "defaults", "source": "us"}, "A": {"settings": "tuned", "source": "its guide"}},
         "absent": absent,
