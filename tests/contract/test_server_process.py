@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from httpx import Client
 
+from server import compilation
 from tests.unit.server import factories
 from tests.unit.server.process import Process, started, wait_until
 
@@ -189,8 +190,11 @@ class Strangers(Clients):
 
 
 def test_a_pod_that_is_told_to_stop_loses_nothing(forest: Path, tmp_path: Path) -> None:
-    with started(forest, tmp_path, drainSeconds=3) as process:
+    compiled = str(tmp_path / "compiled")
+    compilation.compile_directory(factories.told(forest, compiledDir=compiled))
+    with started(forest, tmp_path, drainSeconds=3, compiledDir=compiled) as process:
         process.wait_ready()
+        assert process.get("/readyz")[1]["engine"] == "compiled"  # whose requests take two ways: this one, until it drains
         with process.connect() as idle, process.connect() as silent:
             idle.sendall(REQUEST)
             assert answered(idle)[0] == 200
