@@ -102,7 +102,7 @@ faults: venv  ## every fault that is promised to be survived, on the real cluste
 	$(PYTEST) tests/faults
 
 # --- the benchmarks (tests/bench) ------------------------------------------------------------------------------------
-bench: bench-controller bench-server  ## every benchmark
+bench: bench-controller bench-server bench-training  ## every benchmark
 
 bench-controller: venv  ## the operator at 100, 300 and 1,000 resources, beside a client that only writes (.bench/controller.json)
 	@$(PY) -m tests.bench.controller
@@ -110,7 +110,10 @@ bench-controller: venv  ## the operator at 100, 300 and 1,000 resources, beside 
 bench-server: venv  ## the server beside every other one, installed in throw-away environments: 20 minutes (.bench/server.json)
 	@$(PY) -m tests.bench.server
 
+bench-training: venv  ## training beside the bare fits in it, to a million rows, and the optimizer on real tables (.bench/training.json)
+	@$(PY) -m tests.bench.training
+
 bench-clean:  ## remove the environments and figures of the benchmarks
 	rm -rf .bench
 
-.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e faults bench bench-controller bench-server bench-clean
+.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e faults bench bench-controller bench-server bench-training bench-clean

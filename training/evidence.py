@@ -60,7 +60,7 @@ def record(table: Table, train: Part, metrics: Mapping[str, float], settings: Ru
     """All that this project adds to an MLflow model. A metric that is no number says nothing."""
     return Record(
         bounds=bounds(train, table.columns, settings),
-        data={"fingerprint": table.fingerprint, "rows": len(table.all.labels), "columns": len(table.columns)},
+        data={"fingerprint": table.fingerprint, "rows": table.rows, "columns": len(table.columns)},
         target=table.target,
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
     )

@@ -48,6 +48,7 @@ def optimize(settings: RunSettings, limits: Limits, results: Path, step: Step) -
     limits = _with_metric(limits, table, settings)
     registry = connected(settings, step)
     parts = divided(table, settings, step)
+    table = table.without_rows()
 
     found = list(_search(table, parts, settings, limits, results, step))
     choice = choose(found, limits)

@@ -46,7 +46,7 @@ def page(
     """The whole file."""
     about = {
         "data": table.source,
-        "rows and columns": f"{len(table.all.labels)} rows, {len(table.columns)} columns",
+        "rows and columns": f"{table.rows} rows, {len(table.columns)} columns",
         "target": table.target,
         **{key.replace("_", " "): value for key, value in parameters.items()},
         "fingerprint": table.fingerprint,

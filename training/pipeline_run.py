@@ -42,12 +42,14 @@ def run(settings: RunSettings, step: Step) -> Outcome:
     table = read(settings, step)
     registry = connected(settings, step)
     parts = divided(table, settings, step)
+    table = table.without_rows()
 
     chosen, scores = recipe(settings), []
     for number, fold in enumerate(folds(parts.train, table.task, settings), start=1):
         with step(f"fold {number}") as say:
             scores.append(evaluate(fit(fold.train, table.columns, chosen, table.task, settings), fold.test))
             say(told(scores[-1]))
+        del fold  # before the next one is made
 
     with step("fit") as say:
         pipeline = fit(parts.train, table.columns, chosen, table.task, settings)

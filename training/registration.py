@@ -116,7 +116,7 @@ def _parameters(candidate: Candidate, settings: RunSettings) -> dict[str, Any]:
     return {
         "data": candidate.table.source,
         "data_fingerprint": candidate.table.fingerprint,
-        "rows": len(candidate.table.all.labels),
+        "rows": candidate.table.rows,
         "columns": len(candidate.table.columns),
         "task": candidate.table.task,
         **settings.model_dump(include={"target", "folds", "test_size", "seed"}),

@@ -37,6 +37,8 @@ class Table:
     """What was read, checked."""
 
     all: Part
+    """Every row; none after it was divided."""
+    rows: int
     columns: tuple[Column, ...]
     task: Task
     target: str
@@ -52,7 +54,11 @@ class Table:
         mix = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
         gaps = sum(column.optional for column in self.columns)
         missing = f", {gaps} with missing values" if gaps else ""
-        return f"{len(self.all.labels)} rows; columns: {mix}{missing}"
+        return f"{self.rows} rows; columns: {mix}{missing}"
+
+    def without_rows(self) -> "Table":
+        """What is known of it, for when its parts are made: a large table need not be held twice."""
+        return replace(self, all=Part(features=self.all.features.iloc[:0].copy(), labels=self.all.labels[:0].copy()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +96,7 @@ def checked(raw: Raw, settings: RunSettings) -> Table:
     notes += [f"note: {remark}" for remark in checks.remarks(features, columns, target, settings)]
     return Table(
         all=Part(features=features, labels=target.labels),
+        rows=len(features),
         columns=tuple(columns),
         task=target.task,
         target=settings.target,

@@ -109,6 +109,14 @@ def test_quantities_need_rows_and_have_to_differ() -> None:
     assert "is 0.5 in every row: there is nothing to predict" in complaint(numbers().assign(churn=0.5))
 
 
+def test_what_is_known_of_a_table_stays_without_its_rows() -> None:
+    found = table(customers(100))
+    empty = found.without_rows()
+    assert (empty.rows, len(empty.all.features), len(empty.all.labels)) == (100, 0, 0)
+    assert empty.all.labels.dtype == found.all.labels.dtype
+    assert empty.summary() == found.summary()
+
+
 def test_the_split_of_quantities_shares_no_row() -> None:
     found = table(numbers(50).assign(churn=np.arange(50) / 3))
     parts = split(found, settings())
