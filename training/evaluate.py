@@ -1,8 +1,6 @@
 """How good a model is: over folds of the training part, then once on the test part that nothing else touched."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,7 +28,7 @@ from training.target import Labels
 Scores: TypeAlias = dict[str, float]
 
 ROWS_AT_ONCE = 10_000
-"""More are answered in turns, one to a processor: memory has a bound, and the answers are the same on any machine."""
+"""More are answered in turns, so that memory has a bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +123,8 @@ def evaluate(pipeline: Pipeline, part: Part) -> Scores:
 def _asked(ask: Callable[[pd.DataFrame], npt.NDArray[Any]], rows: pd.DataFrame) -> npt.NDArray[Any]:
     if len(rows) <= ROWS_AT_ONCE:
         return ask(rows)
-    parts = [rows.iloc[first : first + ROWS_AT_ONCE] for first in range(0, len(rows), ROWS_AT_ONCE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.concatenate(list(pool.map(ask, parts)))
+    # One after the other: scikit-learn's estimators change Python's filters of warnings, which all threads have in common.
+    return np.concatenate([ask(rows.iloc[first : first + ROWS_AT_ONCE]) for first in range(0, len(rows), ROWS_AT_ONCE)])
 
 
 def _rows(part: Part, rows: Any) -> Part:

@@ -1,7 +1,5 @@
 """How much worse a model answers when the values of one column are dealt out anew among the rows."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,8 +53,7 @@ def importances(pipeline: Pipeline, part: Part, seed: int) -> list[Importance]:
         falls = [whole - _score(_turn(judged, turn, size)) for turn in range(repeats)]
         return Importance(column=name, mean=float(np.mean(falls)), std=float(np.std(falls)))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return sorted(pool.map(of, range(len(columns))), key=lambda each: -each.mean)
+    return sorted(map(of, range(len(columns))), key=lambda each: -each.mean)
 
 
 def _sample(part: Part, count: int, random: np.random.Generator, *, classes: bool) -> Part:
