@@ -17,10 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedKFold, train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from tests.bench import report
 from tests.clusters.settings import Settings
@@ -39,17 +35,15 @@ REAL: dict[str, tuple[Callable[..., Any], str]] = {
     "diabetes": (load_diabetes, "r2"),
 }
 
+BARE = Path(__file__).with_name("bare_fits.py")
+
 Figures = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of rows")
-    parser.add_argument("--bare", type=Path, help="do the bare fits on this table, and nothing else")
     asked = parser.parse_args()
-    if asked.bare:
-        print(json.dumps(_bare(asked.bare)))
-        return
     out = Settings.read().checkout / ".bench"
     out.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -88,7 +82,7 @@ def _measured(place: Path, uri: str, rows: int) -> Figures:
     path = place / f"{rows}.parquet"
     table(rows).to_parquet(path, index=False)
     print(f"{rows} rows: bare", file=sys.stderr, flush=True)
-    bare = _process([sys.executable, "-m", "tests.bench.training", "--bare", str(path)], place)
+    bare = _process([sys.executable, str(BARE), str(path), str(TREES), str(DEPTH), str(FOLDS)], place)
     fits = json.loads((place / "out").read_text())
     print(f"{rows} rows: run", file=sys.stderr, flush=True)
     run = _process(
@@ -112,24 +106,6 @@ def _measured(place: Path, uri: str, rows: int) -> Figures:
         "run peak, MB": round(run["peak"] / 1e6),
         "peak_memory_ratio": round(run["peak"] / bare["peak"], 2),
     }
-
-
-def _bare(path: Path) -> Figures:
-    """What a person would write: read, split, five folds and the last fit, and nothing judged."""
-    frame = pd.read_parquet(path)
-    labels = frame.pop("y").to_numpy()
-    rows, _, truth, _ = train_test_split(frame, labels, test_size=0.2, stratify=labels, random_state=42)
-    del frame
-    began = time.perf_counter()
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=42)
-    for train, _ in folds.split(rows, truth):
-        _pipeline().fit(rows.iloc[train], truth[train])
-    _pipeline().fit(rows, truth)
-    return {"fits": time.perf_counter() - began}
-
-
-def _pipeline() -> Any:
-    return make_pipeline(StandardScaler(), RandomForestClassifier(TREES, max_depth=DEPTH, random_state=42, n_jobs=-1))
 
 
 def _process(command: list[str], place: Path) -> Figures:
