@@ -1,4 +1,4 @@
-"""What a person would write: read, split, five folds, the last fit; nothing is judged. `bare_fits.py TABLE TREES DEPTH FOLDS`.
+"""What a person would write: read, split, five folds, the last fit; nothing is judged. `... TABLE TREES DEPTH FOLDS`.
 
 Imports nothing of this project, whose memory it is compared with.
 """

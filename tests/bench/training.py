@@ -35,8 +35,6 @@ REAL: dict[str, tuple[Callable[..., Any], str]] = {
     "diabetes": (load_diabetes, "r2"),
 }
 
-BARE = Path(__file__).with_name("bare_fits.py")
-
 Figures = dict[str, Any]
 
 
@@ -82,7 +80,7 @@ def _measured(place: Path, uri: str, rows: int) -> Figures:
     path = place / f"{rows}.parquet"
     table(rows).to_parquet(path, index=False)
     print(f"{rows} rows: bare", file=sys.stderr, flush=True)
-    bare = _process([sys.executable, str(BARE), str(path), str(TREES), str(DEPTH), str(FOLDS)], place)
+    bare = _process([sys.executable, "-m", "tests.bench.bare_fits", str(path), str(TREES), str(DEPTH), str(FOLDS)], place)
     fits = json.loads((place / "out").read_text())
     print(f"{rows} rows: run", file=sys.stderr, flush=True)
     run = _process(
