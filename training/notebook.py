@@ -134,7 +134,8 @@ def register(
         )
         files = Path(scratch) / "files"
         files.mkdir()
-        joblib.dump(model, files / DUMP, compress=3)
+        if saved.serialization == "skops":  # else code of the notebook's own may be in it, which joblib can't write
+            joblib.dump(model, files / DUMP, compress=3)
         (files / surroundings.NAME).write_text(surroundings.packages())
         version = registry.register(
             saved,
@@ -231,21 +232,33 @@ def _figures(model: Any, rows: Any, labels: Any) -> dict[str, float]:
     test = sample.read(model, rows)
     if right.ndim != 1 or len(right) != len(test):
         raise InputError(f"y_test has the shape {right.shape}, and X_test {len(test)} rows: one label a row is needed.")
-    predictions = np.asarray(_quietly(model.predict, test.data))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a class that is not in y_test, say
+            counted = _counted(model, test.data, right)
+    except Exception as e:
+        said = " ".join(str(e).split())[:300]
+        raise InputError(
+            f"The figures of X_test and y_test can't be counted: {type(e).__name__}: {said} Pass labels of the kind that "
+            "the model was trained on, or count them yourself and pass metrics={...}."
+        ) from e
+    return _finite({f"test_{metric}": value for metric, value in counted.items()})
+
+
+def _counted(model: Any, rows: Any, right: Any) -> dict[str, float]:
+    predictions = np.asarray(model.predict(rows))
     classes = getattr(model, "classes_", None)
     if classes is not None and not hasattr(model, "predict_proba"):
         two = len(classes) == 2
         how: dict[str, Any] = {"average": "binary", "pos_label": classes[1]} if two else {"average": "macro"}
-        counted = {
+        return {
             "accuracy": accuracy_score(right, predictions),
             "precision": precision_score(right, predictions, zero_division=0, **how),
             "recall": recall_score(right, predictions, zero_division=0, **how),
             "f1": f1_score(right, predictions, zero_division=0, **how),
         }
-    else:
-        probabilities = None if classes is None else _quietly(model.predict_proba, test.data)
-        counted = scores(Judged(labels=right, predictions=predictions, probabilities=probabilities, classes=classes))
-    return _finite({f"test_{metric}": value for metric, value in counted.items()})
+    probabilities = None if classes is None else model.predict_proba(rows)
+    return scores(Judged(labels=right, predictions=predictions, probabilities=probabilities, classes=classes))
 
 
 def _finite(metrics: Mapping[str, Any]) -> dict[str, float]:

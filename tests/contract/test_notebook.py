@@ -115,7 +115,7 @@ def test_a_notebooks_own_code_travels_inside_the_file(registry: Registry, tmp_pa
         "from sklearn.pipeline import make_pipeline\n"
         "from sklearn.preprocessing import FunctionTransformer\n"
         "X = pd.DataFrame({'a': [1.0, 2.0, 3.0, 4.0], 'b': [4.0, 1.0, 2.0, 3.0]})\n"
-        "def ratio(frame): return frame.assign(r=frame['a'] / frame['b'])\n"
+        "ratio = lambda frame: frame.assign(r=frame['a'] / frame['b'])\n"
         "model = make_pipeline(FunctionTransformer(ratio), LogisticRegression()).fit(X, [0, 1, 0, 1])\n"
         "training.register(model, X, name='own code')\n"
     )

@@ -111,6 +111,7 @@ def test_a_mistake_is_told_before_mlflow_is_asked(model: Any, rows: Any, complai
         ({"alias": "latest"}, 'MLflow takes no alias like "latest"'),
         ({"X_test": X}, "X_test and y_test go together"),
         ({"X_test": X, "y_test": Y[:3]}, "y_test has the shape (3,), and X_test 40 rows"),
+        ({"X_test": X, "y_test": Y.astype(str)}, "The figures of X_test and y_test can't be counted"),
         ({"metrics": {"f1": "good"}}, "metrics: f1 is 'good', which is no number."),
     ],
 )
