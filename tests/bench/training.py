@@ -52,7 +52,7 @@ def main() -> None:
     largest = max(growth, key=lambda row: int(row["rows"]))
     figures = {
         **{name: largest[name] for name in ("rows", "peak_memory_ratio", "overhead_ratio")},
-        **{name: found[0][name] for name in ("size_reduction", "accuracy_drop")},
+        **{name: found[0].get(name) for name in ("size_reduction", "accuracy_drop")},
         "growth": growth,
         "optimized": found,
         "machine": report.machine(),
@@ -106,15 +106,16 @@ def _measured(place: Path, uri: str, rows: int) -> Figures:
     }
 
 
-def _process(command: list[str], place: Path) -> Figures:
+def _process(command: list[str], place: Path, *, may_fail: bool = False) -> Figures:
     """A command to its end: seconds, processor time and the peak of its memory."""
     began = time.monotonic()
     with (place / "out").open("wb") as out:
         pid = os.posix_spawn(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1)])
         _, status, used = os.wait4(pid, 0)
-    if status:
+    if status and not may_fail:
         sys.exit(f"error: {' '.join(command)} ended with {status}: {(place / 'out').read_text()}")
     return {
+        "failed": bool(status),
         "seconds": time.monotonic() - began,
         "cpu": used.ru_utime + used.ru_stime,
         "peak": used.ru_maxrss * 1024,
@@ -135,9 +136,11 @@ def _optimized(place: Path, uri: str, name: str) -> Figures:
         sys.executable, "-m", "training", "optimize", "--data", str(path), "--target", "target", "--name", name,
         "--metric", metric, "--results", str(results), "--tracking-uri", uri, *(part for pair in LIMITS.items() for part in pair),
     ]  # fmt: skip
-    took = _process(command, place)
+    took = _process(command, place, may_fail=True)
     said = (place / "out").read_text()
     print(said, file=sys.stderr, flush=True)
+    if took["failed"]:  # none is within the limits, and why stands above
+        return {"table": name, "rows": len(frame), "seconds": round(took["seconds"]), "chosen": "none"}
     found = list(optimize.known(results).values())
     limits = search.Limits(
         metric=metric, max_size=search.size(LIMITS["--max-size"]), max_p95=search.duration(LIMITS["--max-p95"])
