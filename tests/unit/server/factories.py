@@ -1,6 +1,7 @@
 """Small real models in MLflow's format, and what it takes to serve them; each call names only what its test is about."""
 
 import json
+import platform
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -197,7 +198,8 @@ def save(
         path.write_bytes(cloudpickle.dumps(model))
     flavor: dict[str, Any] = {"code": None, "pickled_model": path.name, "serialization_format": serialization}
     flavor |= {"sklearn_version": sklearn.__version__, "skops_trusted_types": list(trusted_types) or None}
-    flavors = {"sklearn": flavor, "python_function": {"loader_module": "mlflow.sklearn", "predict_fn": "predict"}}
+    function = {"loader_module": "mlflow.sklearn", "predict_fn": "predict", "python_version": platform.python_version()}
+    flavors = {"sklearn": flavor, "python_function": function}
     mlmodel: dict[str, Any] = {"flavors": flavors}
     if record is not None:
         mlmodel["metadata"] = {METADATA_KEY: record.model_dump(exclude_none=True)}
