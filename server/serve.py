@@ -26,6 +26,11 @@ from server.stamp import identity
 KEEP_ALIVE_SECONDS = 75
 """Longer than the load balancers and clients that matter keep an idle connection, so that they close it, not we."""
 
+MANAGEMENT_PATIENCE = 5.0
+FINISH_SECONDS = 5.0
+"""At the end, those who ask, or take their answer, more slowly than is allowed have so much longer, on each port. It all fits
+into the 20 seconds beyond the time-out of a request that the pod has (its `terminationGracePeriodSeconds`)."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +48,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     model, patience = identity(settings), settings.request_timeout_seconds
     app = create_app(pod)
-    management = _listening(create_management(pod), settings.management_port, wire.protocol(model), patience)
+    management = _listening(create_management(pod), settings.management_port, wire.protocol(model), MANAGEMENT_PATIENCE)
     async with management, _listening(app, settings.port, wire.protocol(model, app.turn), patience):
         stopped = asyncio.create_task(stop.wait())
         loading = asyncio.create_task(_load(pod))
@@ -111,7 +116,8 @@ class _Listener(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _listening(app: ASGIApp, port: int, spoken: type[wire.Protocol], patience: float) -> AsyncIterator[None]:
-    """An application on a port, for whoever says within `patience` what is wanted; at the end, what is in flight is finished."""
+    """An application on a port, for whoever says within `patience` what is wanted; at the end, what is in flight is finished,
+    but nobody keeps it from ending."""
     config = uvicorn.Config(
         app,
         http=spoken,
@@ -122,7 +128,6 @@ async def _listening(app: ASGIApp, port: int, spoken: type[wire.Protocol], patie
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     listener = _Listener(config)
     serving = asyncio.create_task(listener.serve([_socket(port)]))
@@ -130,8 +135,11 @@ async def _listening(app: ASGIApp, port: int, spoken: type[wire.Protocol], patie
     try:
         yield
     finally:
-        impatient.cancel()
         listener.should_exit = True
+        await asyncio.wait({serving}, timeout=patience + FINISH_SECONDS)
+        impatient.cancel()
+        for connection in _connections(listener):
+            connection.transport.abort()
         await serving
 
 
@@ -140,9 +148,12 @@ async def _expire(listener: uvicorn.Server, patience: float) -> None:
     while True:
         await asyncio.sleep(min(1.0, patience / 2))
         now = time.perf_counter()
-        for connection in list(listener.server_state.connections):
-            if isinstance(connection, wire.Protocol):
-                connection.expire(now - patience, now - KEEP_ALIVE_SECONDS)
+        for connection in _connections(listener):
+            connection.expire(now, patience, KEEP_ALIVE_SECONDS)
+
+
+def _connections(listener: uvicorn.Server) -> list[wire.Protocol]:
+    return [connection for connection in listener.server_state.connections if isinstance(connection, wire.Protocol)]
 
 
 def _socket(port: int) -> socket.socket:

@@ -18,11 +18,11 @@ from server.body import Head
 from server.engine import Predicted
 from server.errors import Overloaded, Unanswerable
 from server.failures import refusal
+from server.lane import Whole
 from server.languages import Languages
 from server.pod import Pod, Serving
 from server.protocols import Reply, Typed
 from server.stamp import Stamp, lines, named
-from server.wire import Whole
 
 TOGETHER = 64
 """So many are answered before the event loop looks at its sockets again."""

@@ -50,7 +50,7 @@ def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
     length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     while len(body) < length:
         body += _some(connection)
-    return int(head.split()[1]), head.lower(), body
+    return int(head.split()[1]), head.lower(), body[:length]
 
 
 def _some(connection: socket.socket) -> bytes:
@@ -88,7 +88,7 @@ BODIES = {
     "too much, asked before": (HEAD + b"Expect: 100-continue\r\nContent-Length: 10001\r\n\r\n", 413),
     "less than its length": (HEAD + b"Content-Length: 1000\r\n\r\n" + ROW, 408),
     "nothing": (HEAD + b"Content-Length: 10\r\n\r\n", 408),
-    "more than its length": (HEAD + b"Content-Length: 2\r\n\r\n{}{}", 400),
+    "more than its length": (HEAD + b"Content-Length: 2\r\n\r\n{}{}", 422),
     "an offer of HTTP/2": (REQUEST.replace(b"Host", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHost"), 200),
     "a proxy's request": (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "a head too large": (HEAD + b"X-A: " + b"a" * 1_000_000, 431),
