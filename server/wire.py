@@ -181,7 +181,6 @@ class Protocol(HttpToolsProtocol):
             self.whole.complete = time.perf_counter()
             self.lane.add(self.whole)
         else:
-            self._idle_since = time.perf_counter()
             super().on_message_complete()
 
     def answer(self, status: int, headers: bytes, content: bytes) -> None:

@@ -54,7 +54,7 @@ class Transport(asyncio.Transport):
 
 
 class Application:
-    """Answers `/early` at once, all else when it is complete, and it may."""
+    """Answers `/early` at once; begins with `/begun` at once; answers all else when it is complete, and it may."""
 
     def __init__(self) -> None:
         self.may = asyncio.Event()
@@ -62,13 +62,17 @@ class Application:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scopes.append(scope)
+        start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+        if scope["path"] == "/begun":
+            await send(start)
         if scope["path"] != "/early":
             while (message := await receive()).get("more_body"):
                 pass
             if message["type"] == "http.disconnect":
                 return
             await self.may.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        if scope["path"] != "/begun":
+            await send(start)
         await send({"type": "http.response.body", "body": b"ok"})
 
 
@@ -180,11 +184,24 @@ async def test_the_lane_answers_before_the_garbage_too(client: Client) -> None:
     assert client.statuses == [200, 400]
 
 
-async def test_garbage_in_a_body_is_the_answer_to_it(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("path", "status"), [(b"/slow", 400), (b"/begun", 200)])
+async def test_for_garbage_in_a_body_there_is_one_answer(
+    client: Client, path: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     client.app.may.set()
-    await client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    await client.send(HEAD.replace(b"/slow", path) + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
     await client.send(b"garbage\r\n")
-    assert client.statuses == [400] and not caplog.records
+    assert client.statuses == [status] and client.transport.written.endswith(b"<EOF>")
+    assert not client.protocol.tasks and not caplog.records
+
+
+async def test_a_long_body_is_no_long_head_and_is_read_to_its_end_though_nobody_wants_it(client: Client) -> None:
+    for path in (b"/slow", b"/early"):
+        client.app.may.set()
+        await client.send(HEAD.replace(b"/slow", path) + b"Content-Length: 300000\r\n\r\n" + b" " * 100_000)
+        assert client.transport.reading
+        await client.send(b" " * 200_000)
+    assert client.statuses == [200, 200]
 
 
 async def test_a_head_that_takes_long_spoils_no_answer_before_it(client: Client) -> None:
