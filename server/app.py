@@ -14,7 +14,7 @@ from server.auth import Tokens
 from server.body import ClientGone, Head
 from server.document import header_list
 from server.failures import UNEXPECTED, failure, refusal
-from server.languages import Languages
+from server.languages import spoken
 from server.pod import Pod
 from server.protocols import Reply, read
 from server.stamp import Stamp, Stamped, named
@@ -48,9 +48,9 @@ class Application:
         self._pod = pod
         self._stamp = Stamp(pod)
         self._tokens = Tokens(pod.settings.auth.token_files) if pod.settings.auth else None
-        self._languages = Languages(pod)
+        self._paths = frozenset(spoken(pod.settings))
         self._lateness = 0.0
-        self.turn = Turn(pod, self._languages, self._stamp, self._tokens)
+        self.turn = Turn(pod, self._paths, self._stamp, self._tokens)
         """Where most requests are answered, and never reach this."""
         self._web = Stamped(create_web(pod), self._stamp)
 
@@ -62,7 +62,7 @@ class Application:
         path = scope["path"]
         head = Head.of(scope["headers"])
         denied = self._tokens is not None and path not in OPEN_PATHS and not self._tokens.allow(head.authorization)
-        if path not in self._languages.paths and not denied:
+        if path not in self._paths and not denied:
             await self._web(scope, receive, send)
             return
         name = named(head.request_id)
@@ -101,7 +101,7 @@ class Application:
         settings = self._pod.settings
         request = await body.read(receive, head, settings.max_body_bytes, settings.request_timeout_seconds)
         started = time.perf_counter()
-        language = self._languages.of(path, serving)
+        language = serving.languages[path]
         if len(request.content) <= OFF_LOOP_BYTES:
             asked = read(language, serving.validator, request)
         else:

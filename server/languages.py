@@ -2,32 +2,26 @@
 
 from collections.abc import Callable, Mapping
 
-from server.pod import Pod, Serving
 from server.protocols import Language, Model
 from server.protocols.mlflow import Invocations
 from server.protocols.predict import Predict
 from server.protocols.v1 import Instances
 from server.protocols.v2 import Infer
+from server.settings import Settings
 
 
-class Languages:
-    """Each of them, made for the model when it is first spoken."""
+def spoken(settings: Settings) -> Mapping[str, Callable[[Model], Language]]:
+    """By path."""
+    name, version = settings.served_name, settings.model.version
+    return {
+        "/predict": Predict,
+        "/invocations": Invocations,
+        f"/v1/models/{name}:predict": Instances,
+        f"/v2/models/{name}/infer": Infer,
+        f"/v2/models/{name}/versions/{version}/infer": Infer,
+    }
 
-    def __init__(self, pod: Pod) -> None:
-        name, version = pod.settings.served_name, pod.settings.model.version
-        self._pod = pod
-        self._spoken: dict[str, Language] = {}
-        self.paths: Mapping[str, Callable[[Model], Language]] = {
-            "/predict": Predict,
-            "/invocations": Invocations,
-            f"/v1/models/{name}:predict": Instances,
-            f"/v2/models/{name}/infer": Infer,
-            f"/v2/models/{name}/versions/{version}/infer": Infer,
-        }
 
-    def of(self, path: str, serving: Serving) -> Language:
-        """What is spoken at a path."""
-        spoken = self._spoken.get(path)
-        if spoken is None:
-            spoken = self._spoken[path] = self.paths[path](self._pod.model(serving))
-        return spoken
+def languages(settings: Settings, model: Model) -> Mapping[str, Language]:
+    """Each of them, for a model."""
+    return {path: make(model) for path, make in spoken(settings).items()}

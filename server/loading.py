@@ -11,9 +11,11 @@ from server import artifact, auth, manifest, report
 from server.artifact import Artifact
 from server.engine import Engine
 from server.errors import DigestMismatch, LatencyTooHigh, LoadFailed, LoadTooSlow, ModelAtFault, NotCompiled, text_of
+from server.languages import languages
 from server.metrics import Metrics
 from server.pod import Serving
 from server.predictor import Predictor
+from server.protocols import Model
 from server.replay import Proof, replay
 from server.settings import Gates, Settings
 from server.validation import validator
@@ -54,17 +56,29 @@ def load(settings: Settings, metrics: Metrics) -> Serving:
         _judge(settings.gates, seconds, p95)
     told = settings.model
     metrics.info.labels(told.name, told.version, told.digest, loaded.name, chosen.reason, proof).set(1)
-    seen = {"engine": loaded.name, "engine_reason": chosen.reason, "verified": proof, "digest": found}
-    log.info("model ready", extra=seen | {"seconds": round(seconds, 3), "p95_ms": round(p95 * 1000, 3)})
-    return Serving(
+    model = Model(
+        name=settings.served_name,
+        version=told.version,
+        inputs=loaded.inputs,
+        validator=validator(loaded.inputs, about.record.bounds, reject_unseen=settings.out_of_range == "Reject"),
+        classes=loaded.classes,
+        has_probabilities=loaded.has_probabilities,
+        predict_function=about.predict_function,
+        answer=loaded.predict(about.example[:1]).predictions[0] if about.example else None,
+    )
+    serving = Serving(
         artifact=about,
         engine=loaded,
-        validator=validator(loaded.inputs, about.record.bounds, reject_unseen=settings.out_of_range == "Reject"),
+        validator=model.validator,
         predictor=predictor,
         engine_reason=chosen.reason,
         verified=proof,
-        answer=loaded.predict(about.example[:1]).predictions[0] if about.example else None,
+        model=model,
+        languages=languages(settings, model),
     )
+    seen = {"engine": loaded.name, "engine_reason": chosen.reason, "verified": proof, "digest": found}
+    log.info("model ready", extra=seen | {"seconds": round(seconds, 3), "p95_ms": round(p95 * 1000, 3)})
+    return serving
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """What a pod is doing now, and with what: the one value that the routes, the probes and the signal handler share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from server.artifact import Artifact, Label
+from server.artifact import Artifact
 from server.engine import Engine
 from server.metrics import Metrics
 from server.predictor import Predictor
-from server.protocols import Model
+from server.protocols import Language, Model
 from server.replay import Proof
 from server.settings import Settings
 from server.validation import Validator
@@ -26,8 +27,10 @@ class Serving:
     engine_reason: str
     """Why no compiled form answers; empty where one does."""
     verified: Proof
-    answer: Label | list[Label] | None
-    """What it says of the first row of the example; None where there is none."""
+    model: Model
+    """What protocols know of it."""
+    languages: Mapping[str, Language]
+    """What is spoken at each path that predicts."""
 
 
 class Pod:
@@ -45,16 +48,3 @@ class Pod:
         if self.draining:
             return "Draining"
         return "Loading" if self.serving is None else "Ready"
-
-    def model(self, serving: Serving) -> Model:
-        """What protocols know of it."""
-        return Model(
-            name=self.settings.served_name,
-            version=self.settings.model.version,
-            inputs=serving.engine.inputs,
-            validator=serving.validator,
-            classes=serving.engine.classes,
-            has_probabilities=serving.engine.has_probabilities,
-            predict_function=serving.artifact.predict_function,
-            answer=serving.answer,
-        )

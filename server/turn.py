@@ -8,7 +8,7 @@ same answers one by one. So nobody waits for the sake of a batch, and no request
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ from server.engine import Predicted
 from server.errors import Overloaded, Unanswerable
 from server.failures import refusal
 from server.lane import Whole
-from server.languages import Languages
 from server.pod import Pod, Serving
 from server.protocols import Reply, Typed
 from server.stamp import Stamp, lines, named
@@ -48,12 +47,11 @@ class _Usual:
 class Turn:
     """Those whom the end of this turn will answer."""
 
-    def __init__(self, pod: Pod, languages: Languages, stamp: Stamp, tokens: Tokens | None) -> None:
+    def __init__(self, pod: Pod, paths: Iterable[str], stamp: Stamp, tokens: Tokens | None) -> None:
         self._pod = pod
-        self._languages = languages
         self._stamp = stamp
         self._tokens = tokens
-        self._paths = {path.encode(): path for path in languages.paths}
+        self._paths = {path.encode(): path for path in paths}
         self._line: deque[Whole] = deque()
 
     def path(self, url: bytes) -> str | None:
@@ -113,7 +111,7 @@ class Turn:
             return None
         if self._tokens is not None and not self._tokens.allow(head.authorization):
             return None
-        typed = self._languages.of(whole.path, serving).typed(whole.content)
+        typed = serving.languages[whole.path].typed(whole.content)
         if typed is None or len(typed.rows) != 1 or len(typed.rows[0]) != serving.validator.width:
             return None
         return _Usual(whole, named(head.request_id), typed)

@@ -74,7 +74,7 @@ def create_web(pod: Pod) -> FastAPI:
         async def v2_model() -> Response:
             if pod.serving is None:
                 raise errors.NotReady("The model is being loaded.")
-            return JSONResponse(metadata(pod.model(pod.serving)))
+            return JSONResponse(metadata(pod.serving.model))
 
         @app.get(f"{path}/ready", responses=responses(ModelStatus, 503), summary="Whether it answers now (V2)")
         async def v2_model_ready() -> Response:

@@ -14,6 +14,8 @@ from server.vectors import VECTOR_KEY
 Cells: TypeAlias = Sequence[float]
 """The numbers of one row, in the order of the model's features."""
 
+NOT_PLAIN = frozenset(':"\\')
+
 T = TypeVar("T")
 
 
@@ -99,7 +101,12 @@ def read_lists(content: bytes) -> list[list[float]] | None:
 
 
 def names_of_numbers(inputs: Inputs) -> tuple[str, ...] | None:
-    """The features, if all are numbers and no name has a colon in it, which would not be counted as one of JSON."""
-    if not isinstance(inputs, Columns) or not all(column.numeric and ":" not in column.name for column in inputs.columns):
+    """The features, if all are numbers and JSON writes all their names as they are."""
+    if not isinstance(inputs, Columns) or not all(column.numeric and _plain(column.name) for column in inputs.columns):
         return None
     return tuple(column.name for column in inputs.columns)
+
+
+def _plain(name: str) -> bool:
+    """Whether a parser of rows can know it: one that JSON escapes is not taken, and a colon would be counted as one of JSON."""
+    return name.isprintable() and not NOT_PLAIN.intersection(name)

@@ -128,6 +128,16 @@ def hostile(directory: Path) -> Path:
     return save(directory, pipeline, features.head(2), record)
 
 
+HOSTILE_NUMBERS = ('radius 5"', "a\\b", "ratio 1:2", "tab\there")
+
+
+def hostile_numbers(directory: Path) -> Path:
+    """Nothing but numbers, under names that JSON escapes."""
+    features, target = cancer()
+    features.columns = pd.Index(HOSTILE_NUMBERS)
+    return save(directory, LogisticRegression(max_iter=5000).fit(features, target), features.head(2))
+
+
 def regressor(directory: Path) -> Path:
     """Predicts numbers, and has its answer recorded."""
     features, _ = cancer()

@@ -227,6 +227,23 @@ def test_the_name_is_the_resources_unless_a_person_says_otherwise(serve: Served)
         assert "'other', version '3'" in answer.json()["error"]
 
 
+def test_names_that_json_escapes_are_understood_in_every_protocol(serve: Served) -> None:
+    client, pod = serve("hostile_numbers")
+    names, row = list(factories.HOSTILE_NUMBERS), CELLS[0]
+    record = dict(zip(names, row, strict=True))
+    assert pod.serving is not None
+    (expected,) = pod.serving.engine.predict([row]).predictions
+    for path, body in {
+        "/predict": record,
+        "/invocations": {"dataframe_split": {"columns": names, "data": [row]}},
+        "/v1/models/fraud:predict": {"instances": [record]},
+        INFER: {"inputs": [{"name": name, "shape": [1], "datatype": "FP64", "data": [cell]} for name, cell in record.items()]},
+    }.items():
+        answer = client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json().get("prediction", expected) == expected
+
+
 @pytest.mark.parametrize("name", ["array", "without_signature"])
 def test_a_model_without_names_is_asked_by_position(serve: Served, name: str) -> None:
     client, _ = serve(name)
