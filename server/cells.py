@@ -66,7 +66,7 @@ _SINGLE = 3.4028234663852886e38
 
 EXACT: Mapping[ColumnType, tuple[float, float]] = {
     "integer": (-(2.0**31), 2.0**31 - 1),
-    "long": (-(2.0**53), 2.0**53),
+    "long": (-(2.0**53 - 1), 2.0**53 - 1),
     "float": (-_SINGLE, _SINGLE),
     "double": (-1.7976931348623157e308, 1.7976931348623157e308),
 }

@@ -110,6 +110,8 @@ class Infer:
             inference = msgspec.convert(loads(request.content[:size]), _Inference)
         except msgspec.ValidationError as e:
             raise InvalidBody(f"The body is no inference request: {e}.") from e
+        except UnicodeEncodeError as e:
+            raise InvalidBody("The body has a key with half of a character in it.") from e
         tensors = self._tensors(inference, request.content[size:])
         outputs = inference.outputs or [_Output("predict")]
         for output in outputs:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from server import web
 from server.artifact import Bounds
 from server.errors import InvalidBody
-from server.protocols import Model, Request, v2
+from server.protocols import Model, Request, predict, read, v2
 from server.protocols.mlflow import Invocations
 from server.signature import Columns, Vector
 from server.table import Column
@@ -365,18 +365,21 @@ def test_other_media_are_refused(client: Client) -> None:
         assert refused.status_code in (400, 422), refused.text
 
 
+HALF = "\ud800"
+"""Of a character: JSON can escape it, UTF-8 has no place for it."""
+TEXTS = st.text(max_size=5) | st.just(HALF)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*NAMES, "data", "columns"]) | st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*NAMES, "data", "columns"]) | TEXTS, inner),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs", "outputs", "parameters", "id"])
+KEYS = st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs", "outputs", "parameters", "id", HALF])
 TENSORS = st.lists(
     st.fixed_dictionaries(
         {
-            "name": st.sampled_from([*NAMES, "x"]),
+            "name": st.sampled_from([*NAMES, "x", HALF]),
             "shape": st.lists(st.integers(-1, 4), max_size=3),
-            "datatype": st.sampled_from([*v2.DTYPES, "BYTES", "x"]),
+            "datatype": st.sampled_from([*v2.DTYPES, "BYTES", "x", HALF]),
         },
         optional={"data": VALUES, "parameters": st.dictionaries(st.just("binary_data_size"), VALUES)},
     ),
@@ -391,6 +394,13 @@ def test_no_body_is_unexpected_in_any_protocol(client: Client, path: str, body: 
     headers = {"content-type": media} | ({} if size is None else {"inference-header-content-length": str(size)})
     answer = client.post(path, content=json.dumps(body), headers=headers)
     assert answer.status_code in (200, 400, 415, 422), answer.text
+
+
+@pytest.mark.parametrize("path", SAME)
+def test_half_of_a_character_is_refused_as_a_key(client: Client, path: str) -> None:
+    for body in ({HALF: 1}, {"instances": [{HALF: 1}]}, {"inputs": [{HALF: 1}]}, {"inputs": [], "parameters": {HALF: 1}}):
+        answer = client.post(path, content=json.dumps(body))
+        assert answer.status_code in (400, 422), answer.text
 
 
 def model(*columns: Column) -> Model:
@@ -409,6 +419,19 @@ def test_large_whole_numbers_stay_exact() -> None:
     head = json.dumps({"inputs": inputs}).encode()
     asked = v2.Infer(long).decode(Request(head + piece * 2, "", len(head)))
     assert [list(row) for row in asked.checked.rows] == [[large, large]]
+
+
+@pytest.mark.parametrize("large", [2**53, 2**53 + 1, -(2**53) - 1])
+def test_the_first_whole_numbers_that_an_array_would_round_stay_exact(large: int) -> None:
+    long = model(Column(name="a", type="long"))
+    languages = {
+        predict.Predict(long): {"a": large},
+        Invocations(long): {"dataframe_split": {"columns": ["a"], "data": [[large]]}},
+        v2.Infer(long): {"inputs": [{"name": "i", "shape": [1, 1], "datatype": "INT64", "data": [large]}]},
+    }
+    for language, body in languages.items():
+        asked = read(language, long.validator, Request(json.dumps(body).encode()))
+        assert [int(cell) for row in asked.checked.rows for cell in row] == [large]
 
 
 def test_a_tensor_that_ends_early_is_refused() -> None:
