@@ -11,25 +11,19 @@ from starlette.types import Receive, Scope, Send
 
 from server import body, errors, logs
 from server.auth import Tokens
-from server.body import ClientGone, Head
+from server.body import OFF_LOOP_BYTES, ClientGone, Head
 from server.document import header_list
 from server.failures import UNEXPECTED, failure, refusal
 from server.languages import spoken
+from server.lateness import Lateness
 from server.pod import Pod
 from server.protocols import Reply, read
 from server.stamp import Stamp, Stamped, named
-from server.turn import Turn
+from server.turn import TOO_MANY, Turn
 from server.web import OPEN_PATHS, create_web
 
-OFF_LOOP_BYTES = 64 * 1024
 OFF_LOOP_ROWS = 512
-"""What is larger is decoded, or encoded, in a thread: in the meantime others, and probes, are answered."""
-
-LATE_SECONDS = 0.05
-LATENESS_OF_LATEST = 0.02
-CROWD = 128
-"""A request waits for those before it, also where each is quick. Where there is a crowd, and the latest fifty or so waited
-for longer than this before anybody looked at them, more come than can be answered: all that helps is to answer fewer."""
+"""What has more is encoded in a thread: in the meantime others, and probes, are answered."""
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +43,8 @@ class Application:
         self._stamp = Stamp(pod)
         self._tokens = Tokens(pod.settings.auth.token_files) if pod.settings.auth else None
         self._paths = frozenset(spoken(pod.settings))
-        self._lateness = 0.0
-        self.turn = Turn(pod, self._paths, self._stamp, self._tokens)
+        self._lateness = Lateness()
+        self.turn = Turn(pod, self._paths, self._stamp, self._tokens, self._lateness)
         """Where most requests are answered, and never reach this."""
         self._web = Stamped(create_web(pod), self._stamp)
 
@@ -122,6 +116,6 @@ class Application:
         """Whether there is time for one more request, by how late the latest were."""
         now = time.perf_counter()
         late = now - scope.get("arrived", now)
-        self._lateness += (late - self._lateness) * LATENESS_OF_LATEST
-        if self._lateness > LATE_SECONDS and late > LATE_SECONDS and scope["crowd"] > CROWD:
-            raise errors.Overloaded("This pod gets more requests than it can answer. Try again in a second.")
+        self._lateness.saw(late)
+        if self._lateness.too_many(late, scope.get("crowd", 0)):
+            raise errors.Overloaded(TOO_MANY)

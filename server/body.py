@@ -11,6 +11,9 @@ from server.errors import BodyTooLarge, BodyTooSlow, InvalidBody
 from server.jsontext import MAX_SHOWN
 from server.protocols import Request
 
+OFF_LOOP_BYTES = 64 * 1024
+"""What is larger is decoded in a thread: in the meantime others, and probes, are answered."""
+
 DISCARDED = 8
 """So many times the limit is read and thrown away before a refusal: a client that is still sending when the connection
 closes sees a reset, where a sentence was meant for it."""
@@ -64,11 +67,11 @@ async def read(receive: Receive, head: Head, limit: int, seconds: float) -> Requ
     except StopIteration as there:  # nearly always the body is there already, and no clock is needed
         message: Message = there.value
         if not message.get("more_body") and message["type"] == "http.request" and len(message["body"]) <= limit:
-            return _request(message["body"], head)
+            return request(message["body"], head)
         content = await _rest(receive, message, limit, seconds)
     else:
         content = await _rest(receive, _Begun(first, waiting), limit, seconds)
-    return _request(content, head)
+    return request(content, head)
 
 
 async def _rest(receive: Receive, first: "Message | _Begun", limit: int, seconds: float) -> bytes:
@@ -108,7 +111,7 @@ class _Begun:
         return (yield from self._coroutine.__await__())
 
 
-def _request(content: bytes, head: Head) -> Request:
+def request(content: bytes, head: Head) -> Request:
     """The body as a protocol gets it; another charset than that of JSON, and compression, are refused."""
     if head.encoding and head.encoding.lower() != b"identity":
         encoding = head.encoding[:MAX_SHOWN].decode("latin-1")

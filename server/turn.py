@@ -13,24 +13,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from server import body
 from server.auth import Tokens
-from server.body import Head
+from server.body import OFF_LOOP_BYTES, Head
 from server.engine import Predicted
-from server.errors import Overloaded, Unanswerable
+from server.errors import Overloaded, Refused, Unanswerable
 from server.failures import refusal
 from server.lane import Whole
+from server.lateness import Lateness
 from server.pod import Pod, Serving
-from server.protocols import Reply, Typed
+from server.protocols import Reply, Typed, glance
 from server.stamp import Stamp, lines, named
 
 TOGETHER = 64
 """So many are answered before the event loop looks at its sockets again."""
 
-LONG_LINE = 128
-LONG_WAIT = 0.01
-"""Where so many are in line, and the first has waited for so long, more come than can be answered."""
-
-MEDIA_TYPES = frozenset((b"", b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"))
+TOO_MANY = "This pod gets more requests than it can answer. Try again in a second."
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +45,12 @@ class _Usual:
 class Turn:
     """Those whom the end of this turn will answer."""
 
-    def __init__(self, pod: Pod, paths: Iterable[str], stamp: Stamp, tokens: Tokens | None) -> None:
+    def __init__(self, pod: Pod, paths: Iterable[str], stamp: Stamp, tokens: Tokens | None, lateness: Lateness) -> None:
         self._pod = pod
         self._stamp = stamp
         self._tokens = tokens
+        self._lateness = lateness
+        self._largest = min(pod.settings.max_body_bytes, OFF_LOOP_BYTES)
         self._paths = {path.encode(): path for path in paths}
         self._line: deque[Whole] = deque()
 
@@ -62,21 +62,33 @@ class Turn:
         return self._paths.get(url)
 
     def add(self, whole: Whole) -> None:
-        """Answer this one too."""
-        if self._pod.serving is not None and not self._pod.serving.engine.fast:
-            self._refuse(whole)
+        """Answer this one too; or, if it is one too many, say so at once to whoever may ask at all."""
+        if self._too_many(whole):
+            head = Head.of(whole.headers)
+            if self._allowed(head):
+                self._refuse(whole, head)
+            else:
+                whole.go_on()
             return
         if not self._line:
             whole.loop.call_soon(self._answer)
-        elif len(self._line) >= LONG_LINE and whole.complete - self._line[0].complete > LONG_WAIT:
-            self._refuse(whole)
-            return
         self._line.append(whole)
+
+    def _too_many(self, whole: Whole) -> bool:
+        if self._pod.serving is not None and not self._pod.serving.engine.fast:
+            return True
+        return bool(self._line) and self._lateness.too_many(whole.complete - self._line[0].complete, len(self._line))
+
+    def _allowed(self, head: Head) -> bool:
+        return self._tokens is None or self._tokens.allow(head.authorization)
 
     def _answer(self) -> None:
         asked = [self._line.popleft() for _ in range(min(TOGETHER, len(self._line)))]
         if self._line:
             asked[0].loop.call_soon(self._answer)
+        now = time.perf_counter()
+        for whole in asked:
+            self._lateness.saw(now - whole.complete)
         try:
             self._together([whole for whole in asked if whole.waiting])
         except (ValueError, Unanswerable):
@@ -107,20 +119,20 @@ class Turn:
 
     def _usual(self, whole: Whole, serving: Serving) -> _Usual | None:
         head = Head.of(whole.headers)
-        if head.media_type.lower() not in MEDIA_TYPES or head.encoding or head.json_size:
+        if len(whole.content) > self._largest or not self._allowed(head):
             return None
-        if self._tokens is not None and not self._tokens.allow(head.authorization):
+        try:
+            request = body.request(whole.content, head)
+        except Refused:
             return None
-        typed = serving.languages[whole.path].typed(whole.content)
-        if typed is None or len(typed.rows) != 1 or len(typed.rows[0]) != serving.validator.width:
-            return None
-        return _Usual(whole, named(head.request_id), typed)
+        typed = glance(serving.languages[whole.path], serving.validator, request, single=True)
+        return None if typed is None else _Usual(whole, named(head.request_id), typed)
 
-    def _refuse(self, whole: Whole) -> None:
-        error = Overloaded("This pod gets more requests than it can answer. Try again in a second.")
+    def _refuse(self, whole: Whole, head: Head) -> None:
+        error = Overloaded(TOO_MANY)
         self._pod.metrics.errors.labels(error.reason).inc()
         status, reply = refusal(whole.path, error)
-        self._send(whole, status, named(Head.of(whole.headers).request_id), reply)
+        self._send(whole, status, named(head.request_id), reply)
 
     def _send(self, whole: Whole, status: int, name: bytes, reply: Reply) -> None:
         head = lines(reply.headers) + self._stamp.lines(name) if reply.headers else self._stamp.lines(name)

@@ -77,8 +77,9 @@ class Language(Protocol):
     def decode(self, request: Request) -> Asked:
         """The rows in a request; raises what is wrong with it."""
 
-    def typed(self, content: bytes) -> Typed | None:
-        """The same for the usual body, in a fraction of the time; None for all others, right or wrong."""
+    def typed(self, content: bytes, *, single: bool) -> Typed | None:
+        """The same for the usual body, in a fraction of the time; None for all others, right or wrong. Where a single row is
+        wanted, none is read beyond it."""
 
 
 class Failures(Protocol):
@@ -90,13 +91,20 @@ class Failures(Protocol):
 
 def read(language: Language, validator: Validator, request: Request) -> Asked:
     """The rows in a request: at a glance, if it is as usual, else with care. Raises what is wrong with it."""
-    usual = request.media_type in ("", "application/json") and request.json_size is None
-    typed = language.typed(request.content) if usual else None
-    if typed is not None and typed.rows and {validator.width}.issuperset(map(len, typed.rows)):
+    if typed := glance(language, validator, request, single=False):
         rows = np.array(typed.rows, dtype=np.float64)
         if not len(validator.unusual(rows)):
             return Asked(Checked(rows), typed.reply)
     return language.decode(request)
+
+
+def glance(language: Language, validator: Validator, request: Request, *, single: bool) -> Typed | None:
+    """The rows in a request that is as usual: JSON alone, in the usual form, with as many numbers in each row as there are
+    features. Their bounds are still to be looked at."""
+    if request.media_type not in ("", "application/json") or request.json_size is not None:
+        return None
+    typed = language.typed(request.content, single=single)
+    return typed if typed and typed.rows and {validator.width}.issuperset(map(len, typed.rows)) else None
 
 
 def table(model: Model, value: Any, where: str) -> Checked:

@@ -6,7 +6,7 @@ DataFrame as it is. What remains is checked as in every other protocol.
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,11 +15,13 @@ from server.engine import Predicted
 from server.errors import Detail, InvalidBody, UnsupportedMedia
 from server.jsontext import dumps, loads
 from server.protocols import Asked, Model, Reply, Request, Typed, described, table
-from server.protocols.typed import Form, names_of_numbers, read_lists
+from server.protocols.typed import Form, Many, Single, names_of_numbers, read_lists
 from server.signature import Columns
 from server.table import ColumnType
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+T = TypeVar("T")
 
 ERROR_CODES: Mapping[int, str] = {
     400: "BAD_REQUEST",
@@ -32,26 +34,27 @@ ERROR_CODES: Mapping[int, str] = {
 }
 
 
-class _Split(msgspec.Struct, forbid_unknown_fields=True):
+class _Split(msgspec.Struct, Generic[T], forbid_unknown_fields=True):
     columns: list[str]
-    data: list[list[float]]
+    data: T
 
 
-class _Indexed(msgspec.Struct, forbid_unknown_fields=True):
+class _Indexed(msgspec.Struct, Generic[T], forbid_unknown_fields=True):
     columns: list[str]
     index: list[int]
-    data: list[list[float]]
+    data: T
 
 
-class _Frame(msgspec.Struct, forbid_unknown_fields=True):
-    dataframe_split: _Split
+class _Frame(msgspec.Struct, Generic[T], forbid_unknown_fields=True):
+    dataframe_split: _Split[T]
 
 
-class _IndexedFrame(msgspec.Struct, forbid_unknown_fields=True):
-    dataframe_split: _Indexed
+class _IndexedFrame(msgspec.Struct, Generic[T], forbid_unknown_fields=True):
+    dataframe_split: _Indexed[T]
 
 
-_FRAME, _INDEXED_FRAME = Form(_Frame, colons=3), Form(_IndexedFrame, colons=4)
+_SINGLE = Form(_Frame[Single], colons=3), Form(_IndexedFrame[Single], colons=4)
+_MANY = Form(_Frame[Many], colons=3), Form(_IndexedFrame[Many], colons=4)
 
 
 class Invocations:
@@ -82,12 +85,13 @@ class Invocations:
             return Asked(self._split(body[form]), self._reply)
         return Asked(self._columns_or_rows(body[form], form), self._reply)
 
-    def typed(self, content: bytes) -> Typed | None:
+    def typed(self, content: bytes, *, single: bool) -> Typed | None:
         """A DataFrame with its columns as the signature has them; or lists of numbers."""
-        if frame := _FRAME.read(content) or _INDEXED_FRAME.read(content):
+        plain, indexed = _SINGLE if single else _MANY
+        if frame := plain.read(content) or indexed.read(content):
             split = frame.dataframe_split
             return Typed(split.data, self._reply) if split.columns == self._names else None
-        rows = read_lists(content)
+        rows = read_lists(content, single=single)
         return None if rows is None else Typed(rows, self._reply)
 
     def _split(self, value: Any) -> Checked:

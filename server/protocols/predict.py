@@ -30,12 +30,12 @@ class Predict:
             return Asked(self._validator.records(body), self._many)
         raise InvalidBody("The body is not a JSON object; one with a key for each feature is expected, or a list of them.")
 
-    def typed(self, content: bytes) -> Typed | None:
+    def typed(self, content: bytes, *, single: bool) -> Typed | None:
         """One object, or a list of them."""
         if self._rows is None:
             return None
         if content.startswith(b"["):
-            rows = self._rows.many(content)
+            rows = self._rows.listed(content, single=single)
             return None if rows is None else Typed(rows, self._many)
         row = self._rows.one(content)
         return None if row is None else Typed((row,), self._one)

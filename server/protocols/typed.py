@@ -14,6 +14,10 @@ from server.vectors import VECTOR_KEY
 Cells: TypeAlias = Sequence[float]
 """The numbers of one row, in the order of the model's features."""
 
+Single: TypeAlias = tuple[list[float]]
+Many: TypeAlias = list[list[float]]
+"""Rows as lists: a parser that expects a single one stops where a second begins."""
+
 NOT_PLAIN = frozenset(':"\\')
 
 T = TypeVar("T")
@@ -48,6 +52,7 @@ class Rows:
         typed = [(field, float) for field in fields]
         kind: Any = msgspec.defstruct("Row", typed, rename=fields, forbid_unknown_fields=True, gc=False)
         self._one: Form[msgspec.Struct] = Form(kind, len(names))
+        self._single: Form[tuple[msgspec.Struct]] = Form(tuple[kind], len(names))
         self._many: Form[list[msgspec.Struct]] = Form(list[kind], len(names), each=True)
 
     def one(self, content: bytes) -> Cells | None:
@@ -55,9 +60,9 @@ class Rows:
         found = self._one.read(content)
         return None if found is None else msgspec.structs.astuple(found)
 
-    def many(self, content: bytes) -> list[Cells] | None:
-        """Of a list of objects."""
-        found = self._many.read(content)
+    def listed(self, content: bytes, *, single: bool) -> list[Cells] | None:
+        """Of a list of objects, or of one."""
+        found = self._single.read(content) if single else self._many.read(content)
         return None if found is None else list(map(msgspec.structs.astuple, found))
 
 
@@ -65,6 +70,7 @@ class Vectors:
     """JSON objects with the one key that a model without names has."""
 
     _one = Form(dict[str, list[float]], 1)
+    _single = Form(tuple[dict[str, list[float]]], 1)
     _many = Form(list[dict[str, list[float]]], 1, each=True)
 
     def one(self, content: bytes) -> Cells | None:
@@ -72,9 +78,9 @@ class Vectors:
         found = self._one.read(content)
         return None if found is None else found.get(VECTOR_KEY)
 
-    def many(self, content: bytes) -> list[Cells] | None:
-        """Of a list of objects."""
-        found = self._many.read(content)
+    def listed(self, content: bytes, *, single: bool) -> list[Cells] | None:
+        """Of a list of objects, or of one."""
+        found = self._single.read(content) if single else self._many.read(content)
         return [row[VECTOR_KEY] for row in found] if found and all(VECTOR_KEY in row for row in found) else None
 
 
@@ -86,17 +92,17 @@ def row_forms(inputs: Inputs) -> Rows | Vectors | None:
     return None if names is None else Rows(names)
 
 
-class _Lists(msgspec.Struct, forbid_unknown_fields=True):
-    instances: list[list[float]] | None = None
-    inputs: list[list[float]] | None = None
+class _Lists(msgspec.Struct, Generic[T], forbid_unknown_fields=True):
+    instances: T | None = None
+    inputs: T | None = None
 
 
-_LISTS = Form(_Lists, colons=1)
+_SINGLE, _MANY = Form(_Lists[Single], colons=1), Form(_Lists[Many], colons=1)
 
 
-def read_lists(content: bytes) -> list[list[float]] | None:
+def read_lists(content: bytes, *, single: bool) -> Sequence[Cells] | None:
     """The lists of numbers under `instances`, or under `inputs`."""
-    found = _LISTS.read(content)
+    found = _SINGLE.read(content) if single else _MANY.read(content)
     return (found.instances or found.inputs) if found else None
 
 

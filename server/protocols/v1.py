@@ -22,9 +22,9 @@ class Instances:
         (key,) = keys
         return Asked(table(self._model, body[key], key), _reply)
 
-    def typed(self, content: bytes) -> Typed | None:
+    def typed(self, content: bytes, *, single: bool) -> Typed | None:
         """Lists of numbers."""
-        rows = read_lists(content)
+        rows = read_lists(content, single=single)
         return None if rows is None else Typed(rows, _reply)
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, cast
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -51,6 +51,8 @@ DATATYPES: Mapping[ColumnType, str] = {
     "datetime": "BYTES",
 }
 
+Shape = TypeVar("Shape", bound=tuple[int, int])
+
 JSON_SIZE_HEADER = b"inference-header-content-length"
 
 
@@ -74,23 +76,24 @@ class _Inference(msgspec.Struct):
     outputs: list[_Output] | None = None
 
 
-class _Numbers(msgspec.Struct, forbid_unknown_fields=True):
+class _Numbers(msgspec.Struct, Generic[Shape], forbid_unknown_fields=True):
     name: str
-    shape: tuple[int, int]
+    shape: Shape
     datatype: Literal["FP64", "FP32", "INT64", "INT32"]
     data: list[float]
 
 
-class _Unnamed(msgspec.Struct, forbid_unknown_fields=True):
-    inputs: tuple[_Numbers]
+class _Unnamed(msgspec.Struct, Generic[Shape], forbid_unknown_fields=True):
+    inputs: tuple[_Numbers[Shape]]
 
 
-class _Named(msgspec.Struct, forbid_unknown_fields=True):
+class _Named(msgspec.Struct, Generic[Shape], forbid_unknown_fields=True):
     id: str
-    inputs: tuple[_Numbers]
+    inputs: tuple[_Numbers[Shape]]
 
 
-_UNNAMED, _NAMED = Form(_Unnamed, colons=5), Form(_Named, colons=6)
+_SINGLE = Form(_Unnamed[tuple[Literal[1], int]], colons=5), Form(_Named[tuple[Literal[1], int]], colons=6)
+_MANY = Form(_Unnamed[tuple[int, int]], colons=5), Form(_Named[tuple[int, int]], colons=6)
 _PREDICTIONS = (("predict", False),)
 
 
@@ -121,9 +124,10 @@ class Infer:
         wanted = [(output.name, bool((output.parameters or {}).get("binary_data", binary))) for output in outputs]
         return Asked(self._rows(inference.inputs, tensors), partial(self._reply, inference.id, wanted))
 
-    def typed(self, content: bytes) -> Typed | None:
+    def typed(self, content: bytes, *, single: bool) -> Typed | None:
         """One tensor of numbers, and nothing said of the outputs."""
-        found = _UNNAMED.read(content) or _NAMED.read(content)
+        unnamed, identified = _SINGLE if single else _MANY
+        found = unnamed.read(content) or identified.read(content)
         if found is None:
             return None
         (tensor,) = found.inputs

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import languages, serve, turn, wire
+from server import languages, serve, wire
 from server.app import create_app
 from server.artifact import Bounds, Label
+from server.body import OFF_LOOP_BYTES
 from server.engine import Predicted
 from server.errors import Refused
+from server.lateness import CROWD, Lateness
 from server.loading import load
 from server.metrics import Metrics
 from server.pod import Pod, Serving
@@ -27,10 +32,12 @@ from server.protocols.mlflow import Invocations
 from server.protocols.typed import names_of_numbers
 from server.protocols.v1 import Instances
 from server.protocols.v2 import Infer
-from server.settings import Batching
+from server.settings import Batching, Settings
 from server.signature import Columns, Inputs, Vector
 from server.table import Column, Rows
+from server.turn import Turn
 from server.validation import validator
+from server.wire import Whole
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model as Saved
 from tests.unit.server.conftest import sample
@@ -105,18 +112,22 @@ def loaded(model: Saved) -> Serving:
     return serving
 
 
+def pod_of(loaded: Serving, told: Settings) -> Pod:
+    """With an engine that echoes."""
+    pod, engine = Pod(told, Metrics()), Echo(loaded.engine.inputs)
+    predictor = Predictor(engine, pod.metrics, "3", batching=Batching(), timeout=5)
+    known = replace(loaded.model, classes=None, has_probabilities=False)
+    spoken = languages.languages(told, known)
+    pod.serving = replace(loaded, engine=engine, predictor=predictor, model=known, languages=spoken)
+    return pod
+
+
 @pytest.fixture
 async def live(model: Saved, loaded: Serving) -> AsyncIterator[Live]:
-    pod = Pod(factories.told(model("forest")), Metrics())
-    engine = Echo(loaded.engine.inputs)
-    predictor = Predictor(engine, pod.metrics, "3", batching=Batching(), timeout=5)
-    model_known = replace(loaded.model, classes=None, has_probabilities=False)
-    spoken = languages.languages(pod.settings, model_known)
-    pod.serving = replace(loaded, engine=engine, predictor=predictor, model=model_known, languages=spoken)
+    pod = pod_of(loaded, factories.told(model("forest")))
     (port,) = free_ports(1)
     app = create_app(pod)
     async with AsyncExitStack() as stack:
-        stack.callback(predictor.close)
         await stack.enter_async_context(serve._listening(app, port, wire.protocol((), app.turn), 5))
 
         async def connect() -> Connection:
@@ -129,7 +140,9 @@ async def live(model: Saved, loaded: Serving) -> AsyncIterator[Live]:
                 stack.callback(connection.writer.close)
                 return connection
 
-        yield Live(pod, engine, connect)
+        assert pod.serving is not None and isinstance(pod.serving.engine, Echo)
+        stack.callback(pod.serving.predictor.close)
+        yield Live(pod, pod.serving.engine, connect)
 
 
 async def test_what_arrives_together_is_asked_about_once(live: Live) -> None:
@@ -252,20 +265,6 @@ async def test_an_engine_that_breaks_is_an_internal_error_for_each(live: Live, m
     assert (await connection.answer()).status == 500
 
 
-async def test_where_many_wait_for_long_newcomers_are_turned_away(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "LONG_LINE", 3)
-    monkeypatch.setattr(turn, "LONG_WAIT", -1.0)
-    connections = [await live.connect() for _ in range(5)]
-    for connection in connections:
-        connection.ask(ROW)
-    answers = [await connection.answer() for connection in connections]
-    assert [answer.status for answer in answers] == [200, 200, 200, 503, 503]
-    assert answers[-1].body["error"]["type"] == "Overloaded" and b"retry-after: 1\r\n" in answers[-1].head
-    assert sample(live.pod, "ml_prediction_errors_total", error_type="Overloaded") == 2
-    connections[-1].ask(ROW)
-    assert (await connections[-1].answer()).status == 200
-
-
 async def test_a_slow_engine_with_a_long_line_refuses_before_it_reads(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Echo, "fast", False)
     connection = await live.connect()
@@ -283,6 +282,110 @@ async def test_a_connection_that_nobody_uses_is_closed(live: Live, monkeypatch: 
     connection.ask(ROW)
     await connection.answer()
     assert await connection.reader.read() == b""
+
+
+# --- which of those who arrive are answered, which are left to the application --------------------------------------------
+
+
+class Arrived:
+    """The connection of a request that has arrived, on a loop that turns when it is told to."""
+
+    def __init__(self, asked: Turn, content: bytes, *, late: float = 0.0, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.loop, self.outcome = LOOP, 0
+        self.whole = Whole("/predict", list(headers), self, content, time.perf_counter() - late)  # type: ignore[arg-type]
+        asked.add(self.whole)
+
+    def answer(self, status: int, _: bytes, __: bytes) -> None:
+        self.whole, self.outcome = None, status  # type: ignore[assignment]
+
+    def start(self) -> None:
+        self.answer(APPLICATION, b"", b"")
+
+
+class Loop:
+    """Of events."""
+
+    def __init__(self) -> None:
+        self.call_soon = (soon := deque[Callable[[], None]]()).append
+        self._soon = soon
+
+    def run(self) -> None:
+        while self._soon:
+            self._soon.popleft()()
+
+
+LOOP, APPLICATION = Loop(), -1
+USUAL = json.dumps(ROW).encode()
+
+
+@pytest.fixture
+def turn_of(model: Saved, loaded: Serving) -> Iterator[Callable[..., Turn]]:
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Turn:
+            pod = pod_of(loaded, factories.told(model("forest"), **settings))
+            assert pod.serving is not None
+            stack.callback(pod.serving.predictor.close)
+            return create_app(pod).turn
+
+        yield make
+
+
+def outcomes(arrived: Sequence[Arrived]) -> Counter[int]:
+    LOOP.run()
+    return Counter(one.outcome for one in arrived)
+
+
+def test_a_burst_is_answered_whatever_its_size(turn_of: Callable[..., Turn]) -> None:
+    asked, count = turn_of(), 2000
+    for _ in range(2):
+        assert outcomes([Arrived(asked, USUAL, late=0.04 * (1 - n / count)) for n in range(count)]) == {200: count}
+
+
+def test_where_many_wait_for_long_and_it_lasts_newcomers_are_turned_away(turn_of: Callable[..., Turn]) -> None:
+    asked = turn_of()
+
+    def come() -> Counter[int]:
+        """One who has waited for long, and two hundred who come now."""
+        return outcomes([Arrived(asked, USUAL, late=0.2), *(Arrived(asked, USUAL) for _ in range(200))])
+
+    assert come() == {200: 201}
+    assert outcomes([Arrived(asked, USUAL, late=50.0) for _ in range(100)]) == {200: 100}  # few enough, but it has lasted
+    assert outcomes([Arrived(asked, USUAL) for _ in range(200)]) == {200: 200}  # nobody of these waits for long
+    assert come() == {200: CROWD + 1, 503: 200 - CROWD}
+    assert outcomes([Arrived(asked, USUAL) for _ in range(300)])[200] > CROWD
+    assert come() == {200: 201}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_only_who_may_ask_is_told_that_there_are_too_many(
+    turn_of: Callable[..., Turn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    (tmp_path / "token").write_text("secret")
+    asked = turn_of(auth={"tokenFiles": [str(tmp_path / "token")]})
+    monkeypatch.setattr(Lateness, "too_many", lambda *_: True)
+    monkeypatch.setattr(Echo, "fast", fast)
+    token = [(b"authorization", b"Bearer secret")]
+    first = [Arrived(asked, USUAL, headers=token)] if fast else []
+    assert outcomes([Arrived(asked, USUAL), Arrived(asked, USUAL, headers=token)]) == {APPLICATION: 1, 503: 1}
+    assert outcomes(first) == ({200: 1} if fast else {})
+
+
+def test_what_is_too_large_or_no_usual_json_is_left_to_the_application(turn_of: Callable[..., Turn]) -> None:
+    small, large = turn_of(maxBodyBytes=len(USUAL)), turn_of()
+    assert outcomes([Arrived(small, USUAL), Arrived(small, USUAL + b" ")]) == {200: 1, APPLICATION: 1}
+    padding = b" " * (OFF_LOOP_BYTES - len(USUAL))
+    assert outcomes([Arrived(large, USUAL + padding), Arrived(large, USUAL + padding + b" ")]) == {200: 1, APPLICATION: 1}
+    kinds = {
+        b"application/json": 200,
+        b"Application/JSON;charset=UTF-8": 200,
+        b"text/csv": -1,
+        b"application/json; charset=latin1": -1,
+    }
+    for kind, outcome in kinds.items():
+        assert outcomes([Arrived(large, USUAL, headers=[(b"content-type", kind)])]) == {outcome: 1}
+    for name, value in ((b"content-encoding", b"gzip"), (b"inference-header-content-length", b"%d" % len(USUAL))):
+        assert outcomes([Arrived(large, USUAL, headers=[(name, value)])]) == {APPLICATION: 1}
 
 
 # --- what is read at a glance is read as with care ------------------------------------------------------------------------
@@ -337,10 +440,12 @@ def bodies(draw: st.DrawFn) -> bytes:
 def test_a_row_that_is_read_at_a_glance_is_the_row_that_is_read_with_care(body: bytes, inputs: Inputs) -> None:
     checks = validator(inputs, BOUNDS)
     for language in all_languages(inputs):
-        typed = language.typed(body)
+        typed = language.typed(body, single=False)
         if typed is None or {checks.width} != set(map(len, typed.rows)):
             continue
         rows = np.array(typed.rows, dtype=np.float64)
+        alone = language.typed(body, single=True)
+        assert (None if alone is None else list(map(list, alone.rows))) == (rows.tolist() if len(rows) == 1 else None)
         try:
             asked = language.decode(Request(body))
         except Refused:
@@ -353,16 +458,37 @@ def test_a_row_that_is_read_at_a_glance_is_the_row_that_is_read_with_care(body: 
 @pytest.mark.parametrize("language", [0, 1, 2, 3])
 def test_the_usual_request_of_each_language_is_read_at_a_glance(language: int) -> None:
     cells = [1.5, 2, 3]
+    record = {"a": 1.5, "b é": 2, "c": 3}
+    tensor = {"name": "i", "shape": [1, 3], "datatype": "FP64", "data": cells}
     usual: list[Any] = [
-        {"a": 1.5, "b é": 2, "c": 3},
-        {"dataframe_split": {"columns": ["a", "b é", "c"], "data": [cells]}},
+        record,
+        {"dataframe_split": {"columns": list(record), "data": [cells]}},
         {"instances": [cells]},
-        {"inputs": [{"name": "i", "shape": [1, 3], "datatype": "FP64", "data": cells}]},
+        {"inputs": [tensor]},
     ]
-    typed = all_languages(COLUMNS)[language].typed(json.dumps(usual[language]).encode())
-    assert typed is not None and list(map(list, typed.rows)) == [cells]
+    several: list[Any] = [
+        [record, record],
+        {"dataframe_split": {"columns": list(record), "data": [cells, cells]}},
+        {"instances": [cells, cells]},
+        {"inputs": [tensor | {"shape": [2, 3], "data": cells * 2}]},
+    ]
+    reads = all_languages(COLUMNS)[language].typed
+    for single in (True, False):
+        typed = reads(json.dumps(usual[language]).encode(), single=single)
+        assert typed is not None and list(map(list, typed.rows)) == [cells]
+    content = json.dumps(several[language]).encode()
+    typed = reads(content, single=False)
+    assert typed is not None and list(map(list, typed.rows)) == [cells, cells]
+    assert reads(content, single=True) is None
 
 
 def test_a_column_that_is_not_plain_is_left_to_care() -> None:
-    for name, kind in (("a:b", "double"), ('5"', "double"), ("a\\b", "double"), ("a\nb", "double"), ("\ud800", "double"), ("a", "string")):
+    for name, kind in (
+        ("a:b", "double"),
+        ('5"', "double"),
+        ("a\\b", "double"),
+        ("a\nb", "double"),
+        ("\ud800", "double"),
+        ("a", "string"),
+    ):
         assert names_of_numbers(Columns(columns=(Column(name=name, type=kind),))) is None  # type: ignore[arg-type]
