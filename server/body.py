@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import Message, Receive
@@ -116,19 +117,25 @@ def request(content: bytes, head: Head) -> Request:
     if head.encoding and head.encoding.lower() != b"identity":
         encoding = head.encoding[:MAX_SHOWN].decode("latin-1")
         raise InvalidBody(f"The body is compressed ({encoding}); send it as it is.")
-    media_type = head.media_type
-    if b";" in media_type:
-        media_type, _, parameters = media_type.partition(b";")
-        for parameter in parameters.split(b";"):
-            key, _, value = parameter.partition(b"=")
-            charset = value.strip().strip(b'"')
-            if key.strip().lower() == b"charset" and charset.lower() not in (b"utf-8", b"utf8", b"us-ascii"):
-                shown = charset[:MAX_SHOWN].decode("latin-1")
-                raise InvalidBody(f"The body is declared as {shown}; JSON travels as UTF-8.")
-    if head.json_size and not head.json_size.isdigit():
+    media_type = _media_type(head.media_type)
+    if not head.json_size:
+        return Request(content, media_type)
+    if not head.json_size.isdigit():
         raise InvalidBody("Inference-Header-Content-Length is not a number.")
-    size = int(head.json_size[:20]) if head.json_size else None
-    return Request(content, media_type.strip().lower().decode("latin-1"), size)
+    return Request(content, media_type, int(head.json_size[:20]))
+
+
+@lru_cache(64)
+def _media_type(said: bytes) -> str:
+    """What Content-Type says. Clients say the same again and again."""
+    media_type, _, parameters = said.partition(b";")
+    for parameter in parameters.split(b";"):
+        key, _, value = parameter.partition(b"=")
+        charset = value.strip().strip(b'"')
+        if key.strip().lower() == b"charset" and charset.lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+            shown = charset[:MAX_SHOWN].decode("latin-1")
+            raise InvalidBody(f"The body is declared as {shown}; JSON travels as UTF-8.")
+    return media_type.strip().lower().decode("latin-1")
 
 
 def _too_large(limit: int) -> str:

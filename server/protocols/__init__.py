@@ -36,7 +36,7 @@ class Model:
     """What it said of the first row of its example, where it has one: what its answers are."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What a protocol sees of HTTP."""
 
