@@ -3,12 +3,12 @@
 import asyncio
 import json
 import random
-import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import languages, serve, wire
+from server import languages, serve, turn, wire
 from server.app import create_app
 from server.artifact import Bounds, Label
 from server.body import OFF_LOOP_BYTES
@@ -292,7 +292,7 @@ class Arrived:
 
     def __init__(self, asked: Turn, content: bytes, *, late: float = 0.0, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.loop, self.outcome = LOOP, 0
-        self.whole = Whole("/predict", list(headers), self, content, time.perf_counter() - late)  # type: ignore[arg-type]
+        self.whole = Whole("/predict", list(headers), self, content, NOW - late)  # type: ignore[arg-type]
         asked.add(self.whole)
 
     def answer(self, status: int, _: bytes, __: bytes) -> None:
@@ -315,11 +315,14 @@ class Loop:
 
 
 LOOP, APPLICATION = Loop(), -1
+NOW = 1000.0
+"""The clock stands still, however slow the machine is."""
 USUAL = json.dumps(ROW).encode()
 
 
 @pytest.fixture
-def turn_of(model: Saved, loaded: Serving) -> Iterator[Callable[..., Turn]]:
+def turn_of(model: Saved, loaded: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Turn]]:
+    monkeypatch.setattr(turn, "time", SimpleNamespace(perf_counter=lambda: NOW))
     with ExitStack() as stack:
 
         def make(**settings: Any) -> Turn:
