@@ -22,6 +22,7 @@ from server.artifact import Bounds, Label
 from server.body import OFF_LOOP_BYTES
 from server.engine import Predicted
 from server.errors import Refused
+from server.lane import Whole
 from server.lateness import CROWD, Lateness
 from server.loading import load
 from server.metrics import Metrics
@@ -37,7 +38,6 @@ from server.signature import Columns, Inputs, Vector
 from server.table import Column, Rows
 from server.turn import Turn
 from server.validation import validator
-from server.wire import Whole
 from tests.unit.server import factories
 from tests.unit.server.conftest import Model as Saved
 from tests.unit.server.conftest import sample
@@ -292,7 +292,7 @@ class Arrived:
 
     def __init__(self, asked: Turn, content: bytes, *, late: float = 0.0, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.loop, self.outcome = LOOP, 0
-        self.whole = Whole("/predict", list(headers), self, content, NOW - late)  # type: ignore[arg-type]
+        self.whole = Whole("/predict", list(headers), self, NOW - late, content, NOW - late)  # type: ignore[arg-type]
         asked.add(self.whole)
 
     def answer(self, status: int, _: bytes, __: bytes) -> None:
