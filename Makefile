@@ -62,7 +62,7 @@ unit: venv  ## the fast tests: no root, no cluster
 	$(PYTEST) -n 2 tests/unit
 
 contract: venv  ## controller, server, MLflow and their clients agree, each as the real process
-	$(PYTEST) tests/contract
+	$(PYTEST) -n 2 --dist loadfile tests/contract
 
 chart: venv  ## the Helm chart, rendered by the real helm
 	@$(PY) -m tests.clusters tool helm > /dev/null

@@ -1,5 +1,6 @@
 """The operator and real MLflow servers that are less open than the demo's: one that proxies no artifacts, one with a login."""
 
+import os
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -33,11 +34,12 @@ def register(uri: str, directory: Path) -> None:
     """Version 1 as MLflow 3 logs a model, with the alias champion; version 2 as MLflow 2 did: files of a run."""
     model = LogisticRegression().fit(np.arange(8.0).reshape(4, 2), [0, 1, 0, 1])
     how: dict[str, Any] = {"serialization_format": "cloudpickle", "pip_requirements": []}
+    before = os.environ.get("MLFLOW_TRACKING_URI")  # which MLflow's own setting overwrites, or removes
+    mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        warnings.simplefilter("ignore")
-        with mlflow.start_run() as run:
+    try:
+        with warnings.catch_warnings(), mlflow.start_run() as run:
+            warnings.simplefilter("ignore")
             mlflow.log_metric("test_f1", 0.875)
             mlflow.sklearn.log_model(model, name="model", registered_model_name="fraud", **how)
             mlflow.sklearn.save_model(model, str(directory / "saved"), **how)
@@ -45,6 +47,8 @@ def register(uri: str, directory: Path) -> None:
         client.create_model_version("fraud", f"{run.info.artifact_uri}/old/model", run_id=run.info.run_id)
         client.set_registered_model_alias("fraud", "champion", "1")
         client.set_model_version_tag("fraud", "1", "validation_status", "approved")
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 async def refused(registry: Registry, reference: ModelReference = CHAMPION) -> Waiting:
