@@ -1,6 +1,7 @@
 """The engine that answers without scikit-learn: a program (server.program), turned into functions of numpy and ONNX Runtime.
 
-Bit for bit scikit-learn's own arithmetic, in its order.
+Bit for bit scikit-learn's own arithmetic, in its order; but of linear models, the sums are taken row by row, so that the last
+digits of an answer do not depend on which rows are asked about together.
 """
 
 from dataclasses import dataclass

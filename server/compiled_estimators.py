@@ -10,7 +10,7 @@ from server import program
 from server.compiled_steps import steps
 from server.compiled_trees import boosted, summed, votes
 from server.program import Pipe
-from server.scores import Ask, Matrix, Outcome, expit, finite, huber, normalized, of_two, softmax
+from server.scores import Ask, Matrix, Outcome, expit, finite, huber, normalized, of_two, planes, softmax
 
 
 def pipe(part: Pipe, directory: Path) -> Ask:
@@ -23,11 +23,11 @@ def pipe(part: Pipe, directory: Path) -> Ask:
 
 
 def _linear_classifier(part: program.LinearClassifier, _: Path) -> Ask:
-    coefficients, intercepts = np.array(part.coefficients).T, np.array(part.intercepts)
+    coefficients, intercepts = np.array(part.coefficients), np.array(part.intercepts)
     binary, link = len(part.coefficients) == 1, part.probabilities
 
     def ask(data: Matrix) -> Outcome:
-        scores = finite(data) @ coefficients + intercepts
+        scores = planes(finite(data), coefficients) + intercepts
         if binary:
             score = scores[:, 0]
             chosen = (score > 0).astype(np.intp)
@@ -49,10 +49,10 @@ def _linear_classifier(part: program.LinearClassifier, _: Path) -> Ask:
 
 
 def _linear(part: program.Linear, _: Path) -> Ask:
-    coefficients, intercept, exponential = np.array(part.coefficients), part.intercept, part.link == "exp"
+    coefficients, intercept, exponential = np.array([part.coefficients]), part.intercept, part.link == "exp"
 
     def ask(data: Matrix) -> Outcome:
-        value = finite(data) @ coefficients + intercept
+        value = planes(finite(data), coefficients)[:, 0] + intercept
         return Outcome(np.exp(value) if exponential else value)
 
     return ask

@@ -30,6 +30,13 @@ def finite(data: Matrix) -> Matrix:
     return data
 
 
+def planes(data: Matrix, coefficients: Matrix) -> Matrix:
+    """The product of each row with each of some planes, row by row: BLAS adds up otherwise for one row than for many, and the
+    last digits of an answer must not depend on who else asks."""
+    products: Matrix = np.matvec(coefficients, np.ascontiguousarray(data))
+    return products
+
+
 def expit(x: Matrix) -> Matrix:
     """The logistic function."""
     small = np.exp(-np.abs(x))

@@ -87,6 +87,21 @@ def test_any_other_is_named(name: str, tmp_path: Path) -> None:
     assert reason == f"{name} is not compiled" or reason.startswith(("nobody knows", "it has no signature", "it takes a text"))
 
 
+@pytest.mark.parametrize(
+    ("estimator", "target"),
+    [(LogisticRegression(), LABELS), (LogisticRegression(), FOUR[1]), (Ridge(), TWO[:, 0] + LABELS)],
+    ids=["two classes", "four classes", "numbers"],
+)
+def test_a_row_has_the_same_answer_whoever_else_asks(estimator: Any, target: Any, tmp_path: Path) -> None:
+    made = compiling.engine(make_pipeline(StandardScaler(), estimator).fit(TWO, target), tmp_path)
+    alone = [made.predict(row[None]) for row in TWO]
+    for count in (2, 3, 5, 16, 64, 200):
+        together = made.predict(TWO[:count])
+        assert together.predictions == [one.predictions[0] for one in alone[:count]]
+        if together.probabilities is not None:
+            assert together.probabilities == [one.probabilities[0] for one in alone[:count] if one.probabilities]
+
+
 HARDER: dict[str, tuple[Any, Any, Any]] = {
     "text labels": (RandomForestClassifier(8, random_state=0), FOUR[0], TEXT_LABELS),
     "a forest with missing values": (ExtraTreesClassifier(8, random_state=0), HOLES, LABELS),
