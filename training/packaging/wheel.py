@@ -18,7 +18,7 @@ IMPORT = re.compile(rf"^(\s*)from ({'|'.join(ROOMS)})\b", re.MULTILINE)
 """The only form in which these rooms import each other and themselves."""
 
 
-class CustomBuildHook(BuildHookInterface):  # type: ignore[misc]
+class CustomBuildHook(BuildHookInterface[Any]):
     """Called by `pip install`, `pip wheel` and `hatchling build`; an editable installation is the checkout as it is."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
