@@ -18,7 +18,7 @@ class Forest:
     def __init__(self) -> None:
         self.model = joblib.load(os.environ["MODEL"])
 
-    @bentoml.api(batchable=BATCHES, max_batch_size=64)  # type: ignore[untyped-decorator]
+    @bentoml.api(batchable=BATCHES, max_batch_size=64)  # type: ignore[untyped-decorator]  # BentoML is not installed where mypy runs
     def predict(self, rows: Rows) -> Labels:
         labels: np.ndarray = self.model.predict(rows)
         return labels

@@ -8,7 +8,7 @@ from kserve import Model, ModelServer
 from kserve.utils.utils import get_predict_input, get_predict_response
 
 
-class Forest(Model):  # type: ignore[misc]
+class Forest(Model):  # type: ignore[misc]  # KServe is not installed where mypy runs
     def __init__(self) -> None:
         super().__init__("forest")
         self.ready = False
