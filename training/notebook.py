@@ -82,7 +82,7 @@ def register(
     name: str,
     alias: str | None = None,
     metrics: Mapping[str, float] | None = None,
-    X_test: Any = None,  # noqa: N803
+    X_test: Any = None,  # noqa: N803 - as scikit-learn calls it
     y_test: Any = None,
     target: str | None = None,
     ranges: Mapping[str, Range] | None = None,

@@ -140,7 +140,7 @@ def _calibration(axes: Axes, judged: Judged) -> None:
 def _curves(judged: Judged) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64], str, Any]]:
     """What is right, the scores, a name, a color: one curve for two classes, else one a class against the rest."""
     assert judged.classes is not None  # noqa: S101 - only where there are classes
-    assert judged.probabilities is not None  # noqa: S101
+    assert judged.probabilities is not None  # noqa: S101 - as above
     truth = judged.truth
     if judged.positive is not None:
         return [(truth[:, 1], judged.probabilities[:, 1], f"{name(judged.positive, 1)}: ", BLUE)]

@@ -292,11 +292,11 @@ class Arrived:
 
     def __init__(self, asked: Turn, content: bytes, *, late: float = 0.0, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.loop, self.outcome = LOOP, 0
-        self.whole = Whole("/predict", list(headers), self, NOW - late, content, NOW - late)  # type: ignore[arg-type]
+        self.whole = Whole("/predict", list(headers), self, NOW - late, content, NOW - late)  # type: ignore[arg-type]  # as a Protocol
         asked.add(self.whole)
 
     def answer(self, status: int, _: bytes, __: bytes) -> None:
-        self.whole, self.outcome = None, status  # type: ignore[assignment]
+        self.whole, self.outcome = None, status  # type: ignore[assignment]  # there is none any more
 
     def start(self) -> None:
         self.answer(APPLICATION, b"", b"")
@@ -494,4 +494,4 @@ def test_a_column_that_is_not_plain_is_left_to_care() -> None:
         ("\ud800", "double"),
         ("a", "string"),
     ):
-        assert names_of_numbers(Columns(columns=(Column(name=name, type=kind),))) is None  # type: ignore[arg-type]
+        assert names_of_numbers(Columns(columns=(Column(name=name, type=kind),))) is None  # type: ignore[arg-type]  # as text

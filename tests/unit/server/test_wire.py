@@ -309,7 +309,7 @@ async def test_a_client_that_takes_nothing_does_not_keep_a_pod_that_must_go(monk
                 break
             except ConnectionRefusedError:
                 await asyncio.sleep(0)
-        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        reader._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
         writer.write(REQUEST)
         await sending.wait()
     writer.close()
