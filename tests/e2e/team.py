@@ -160,33 +160,34 @@ class Team:
 
     def ready(self, name: str = NAME) -> tuple[str, str]:
         """Status and reason of the Ready condition."""
-        return self.told(name)[1:]
+        return told(self.status(name))[1:]
 
     def serving(self, name: str = NAME) -> str:
-        return self.told(name)[0]
-
-    def told(self, name: str = NAME) -> tuple[str, str, str]:
-        """The version that serves, and status and reason of the Ready condition, of one moment."""
-        status = self.status(name)
-        ready = _condition(status, "Ready")
-        return str(status.get("serving", {}).get("version", "")), ready.get("status", ""), ready.get("reason", "")
+        return told(self.status(name))[0]
 
     def until_serving(self, version: str, reason: str = "Serving", name: str = NAME) -> None:
         """Wait until `version` alone serves, Ready is True for that reason, and no rollout is on its way that the status
         does not tell of yet."""
-        until(
-            f"{name} serves version {version} ({reason})",
-            lambda: (self.told(name) == (version, "True", reason) and self.newest_revision_is_told(name)) or None,
-            180,
-        )
 
-    def newest_revision_is_told(self, name: str = NAME) -> bool:
-        """Whether the newest rollout in the status is the Deployment's own: else what Ready says is about the one before."""
+        def so() -> bool:
+            status = self.status_that_is_up_to_date(name)
+            return status is not None and told(status) == (version, "True", reason)
+
+        until(f"{name} serves version {version} ({reason})", lambda: so() or None, 180)
+
+    def status_that_is_up_to_date(self, name: str = NAME) -> Object | None:
+        """The status, if it tells of the newest spec and of the Deployment's newest revision: else it speaks of those before.
+        The Deployment is read first, and the status once: of two, one may be older than the rollout that the other tells of."""
         deployment = self.cluster.get("deployment", name, self.namespace)
         if deployment is None or deployment["status"].get("observedGeneration") != deployment["metadata"]["generation"]:
-            return False
-        told = {str(entry["revision"]) for entry in self.status(name).get("history", [])[:1]}
-        return told == {deployment["metadata"]["annotations"].get(REVISION)}
+            return None
+        resource = self.resource(name)
+        if not resource:
+            return None
+        status: Object = resource.get("status", {})
+        told = (status.get("observedGeneration"), *(str(entry["revision"]) for entry in status.get("history", [])[:1]))
+        newest = (resource["metadata"]["generation"], deployment["metadata"]["annotations"].get(REVISION))
+        return status if told == newest else None
 
     def until_ready_is(self, status: str, reason: str, name: str = NAME) -> None:
         until(f"{name} has Ready={status} {reason}", lambda: self.ready(name) == (status, reason) or None, 120)
@@ -220,6 +221,12 @@ class Team:
         url = f"http://{name}/predict"
         with traffic(self.cluster, self.namespace, url, self.example, self.installation.server_image, RATE) as running:
             yield running
+
+
+def told(status: Object) -> tuple[str, str, str]:
+    """The version that serves, and status and reason of the Ready condition."""
+    ready = _condition(status, "Ready")
+    return str(status.get("serving", {}).get("version", "")), ready.get("status", ""), ready.get("reason", "")
 
 
 def _condition(status: Object, kind: str) -> Object:

@@ -49,6 +49,11 @@ def until_so(what: str, seen: Callable[[], Any], seconds: float = 120) -> None:
     until(what, lambda: seen() or None, seconds)
 
 
+def cause_of_newest_rollout(team: Team) -> str | None:
+    status = team.status_that_is_up_to_date()
+    return status["history"][0]["cause"] if status else None
+
+
 def template(team: Team) -> Object:
     found = team.cluster.get("deployment", NAME, team.namespace)
     assert found is not None
@@ -63,7 +68,7 @@ class TestFailure:
         team.move_alias(bad)
         until_so("the quarantine", lambda: [each["version"] for each in team.status().get("quarantined", [])] == [bad])
         until_so("the old template", lambda: template(team) == before)
-        until_so("its history", lambda: team.status()["history"][0]["cause"] == "RolledBack" and team.newest_revision_is_told())
+        until_so("its history", lambda: cause_of_newest_rollout(team) == "RolledBack")
         team.until_ready_is("False", "ExampleMismatch")
         status, ready = team.status(), team.condition("Ready")
         assert (status["hold"]["by"], status["hold"]["version"], status["target"]["version"]) == (

@@ -15,7 +15,7 @@ import pytest
 
 from tests import operator
 from tests.clusters.progress import Trouble
-from tests.e2e.team import Team
+from tests.e2e.team import Team, told
 from tests.faults import node
 from tests.faults.conftest import Shelf
 from tests.installation import SYSTEM_NAMESPACE
@@ -38,8 +38,8 @@ def the_script(team: Team, shelf: Shelf, name: str, *, whole: bool) -> None:
 
     def seen(version: str, status: str, reason: str) -> None:
         def same() -> bool:
-            told = team.told(name) == (version, status, reason)
-            return told and settled(team, name) and team.newest_revision_is_told(name)
+            found = team.status_that_is_up_to_date(name)
+            return found is not None and told(found) == (version, status, reason)
 
         until(f"{name}: version {version}, Ready={status} {reason}", same, STEP_SECONDS)
 
@@ -63,11 +63,6 @@ def the_script(team: Team, shelf: Shelf, name: str, *, whole: bool) -> None:
     seen(shelf.first, "True", "Serving")
     team.undo(name=name)
     seen(shelf.second, "True", "HeldByPerson")
-
-
-def settled(team: Team, name: str) -> bool:
-    resource = team.resource(name)
-    return bool(resource["status"]["observedGeneration"] == resource["metadata"]["generation"])
 
 
 def rolled_out(team: Team, name: str) -> int:
