@@ -74,7 +74,7 @@ def test_an_upgrade_that_brings_another_server_image_touches_nothing_that_runs(t
     upgrade(team, "--set", f"{by_digest(team)},pollSeconds=3")
     team.until_looked_at()
     assert (templates(team), running(team)) == (before, pods)
-    assert behind(team) == dict.fromkeys((NAME, *OTHERS), "1.0")
+    until("each to be told as behind", lambda: behind(team) == dict.fromkeys((NAME, *OTHERS), "1.0") or None, 60)
 
 
 def test_with_rolling_they_are_moved_to_it_one_after_the_other(team: Team, version: str) -> None:

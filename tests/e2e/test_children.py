@@ -97,9 +97,12 @@ def test_what_the_spec_no_longer_wants_goes_and_what_it_says_otherwise_is_change
         return found
 
     until("the Service's annotation", lambda: service_annotations().get("example.com/owner") == "risk", 60)
-    policy = team.cluster.get("networkpolicy", NAME, team.namespace)
-    assert policy is not None
-    assert policy["spec"]["ingress"][0]["from"] == peers
+
+    def clients() -> list[Object]:
+        found: list[Object] = (team.cluster.get("networkpolicy", NAME, team.namespace) or {})["spec"]["ingress"][0].get("from")
+        return found
+
+    until("the policy's clients", lambda: clients() == peers, 60)
     team.kubectl("annotate", "service", NAME, "example.com/theirs=x")
     team.patch({"disruptionBudget": None, "networkPolicy": None, "service": {"annotations": None}})
     until("the disruption budget to come", lambda: uid(team, "pdb"), 60)

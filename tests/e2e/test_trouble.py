@@ -135,11 +135,20 @@ def test_in_a_steady_state_nothing_is_written(team: Team, good: str) -> None:
         objects: list[Object] = [each for kind in kinds for each in team.cluster.list(kind, team.namespace)]
         return {each["metadata"]["uid"]: each["metadata"]["resourceVersion"] for each in objects}
 
-    before, writes = versions(), operator_writes(team)
+    earlier = versions()
+
+    def at_rest() -> bool:
+        """Also the children of resources that earlier tests have deleted are gone."""
+        nonlocal earlier
+        before, earlier = earlier, versions()
+        return before == earlier
+
+    until("the namespace to come to rest", at_rest, 60)
+    before, writes = earlier, operator_writes(team)
     deadline = time.monotonic() + STEADY_SECONDS
     while time.monotonic() < deadline:
-        assert versions() == before
         time.sleep(5)  # what is awaited here is that nothing happens
+        assert versions() == before
     assert operator_writes(team) == writes
 
 
