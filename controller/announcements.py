@@ -5,7 +5,7 @@ from typing import Literal
 
 from controller.api import Condition, ModelDeploymentStatus
 from controller.conditions import REGISTRY_AWAY, Outcome, held_message
-from controller.decision import Decision, Kind, Pause
+from controller.decision import Decision, Pause
 from controller.rollout import Cause, Word
 
 _ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
@@ -21,17 +21,16 @@ class Announcement:
     message: str
 
 
-def deeds(decision: Decision, word: Word, before: ModelDeploymentStatus) -> list[Announcement]:
-    """What was done, once it is. Whoever looks later sees only that it is done, so this is to be told whatever comes after."""
-    if decision.kind in (Kind.CREATE, Kind.REPLACE) and decision.model is not None:
-        was = f", after version {before.serving.version}" if before.serving else ""
-        return [Announcement("Normal", "RolloutStarted", f"{change_cause(decision, word)}{was}")]
-    return [_restored(decision)] if decision.kind is Kind.RESTORE else []
+EDIT_REVERTED = Announcement(
+    "Warning",
+    "EditReverted",
+    "somebody changed the Deployment's pod template by hand; it is put back. Change the ModelDeployment's spec instead",
+)
 
 
 def changes(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
-    """What a person who looks at the events should read of what the status now says, and did not say before."""
-    told = []
+    """What a person who looks at the events should read of what the status is about to say, and did not say before."""
+    told = _rollouts(outcome, before, after)
     if after.hold is not None and after.hold.by == "Person" and (before.hold is None or before.hold.since != after.hold.since):
         told.append(Announcement("Normal", "HeldByPerson", held_message(outcome)))
     if after.hold is None and before.hold is not None:
@@ -52,17 +51,21 @@ def _is_news(old: Condition | None, new: Condition, before: ModelDeploymentStatu
     return new.reason == Pause.APPROVAL and before.target != after.target  # another version waits for a person
 
 
-def _restored(decision: Decision) -> Announcement:
-    """What was put back, and why."""
-    model = decision.model.label if decision.model is not None else "the model"
-    if decision.cause is Cause.EDIT_REVERTED:
-        told = (
-            "somebody changed the Deployment's pod template by hand; it was put back. Change the ModelDeployment's spec instead"
-        )
-        return Announcement("Warning", "EditReverted", told)
-    failed = decision.failed_model.label if decision.failed_model is not None else "what was live"
-    why = f" ({decision.failed.reason})" if decision.failed is not None else ""
-    return Announcement("Warning", "RolledBack", f"{failed} failed{why} and is taken back to {model}")
+def _rollouts(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
+    """What of the history is new, the oldest first. What a person did themselves, they know."""
+    if not before.conditions and outcome.workload is not None and outcome.workload.complete:
+        return []  # the status was lost; no rollout has begun
+    known = {(entry.revision, entry.rollout) for entry in before.history}
+    was = f", after version {before.serving.version}" if before.serving else ""
+    told = []
+    for entry in reversed(after.history):
+        if (entry.revision, entry.rollout) in known or entry.cause in (Cause.UNDO, Cause.RESTART):
+            continue
+        if entry.cause == Cause.ROLLED_BACK:
+            told.append(Announcement("Warning", "RolledBack", entry.message))
+        else:
+            told.append(Announcement("Normal", "RolloutStarted", f"{entry.message}{was}"))
+    return told
 
 
 def change_cause(decision: Decision, word: Word) -> str:

@@ -4,6 +4,7 @@
 does not know would vanish in silence. Every write asks for strict field validation for the same reason.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -185,13 +186,14 @@ class Cluster:
         await self._request("DELETE", kind, metadata["namespace"], metadata["name"], body=body, absent_ok=True)
         self._index.remove(kind, live)
 
-    async def announce(self, about: Object, kind: str, reason: str, message: str) -> None:
-        """An event about an object, for `kubectl describe`. One that is refused is logged: events are news, not state."""
+    async def announce(self, about: Object, kind: str, reason: str, message: str, occasion: str) -> None:
+        """An event about an object, for `kubectl describe`, and a line of the log. Once for an `occasion`, however often it is
+        told: its name says so. One that is refused is logged: events are news, not state, and stop nothing."""
         metadata, now = about["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{metadata['name']}-", "namespace": metadata["namespace"]},
+            "metadata": {"name": event_name(about, kind, reason, message, occasion), "namespace": metadata["namespace"]},
             "involvedObject": {
                 "apiVersion": about["apiVersion"],
                 "kind": about["kind"],
@@ -210,8 +212,12 @@ class Cluster:
         }
         try:
             await self.create("Event", event)
-        except ApiError as error:
-            log.warning("EventRefused", extra={"error": str(error)})
+        except AlreadyExists:
+            return
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("EventRefused", extra={"error": str(error) or type(error).__name__})
+        level = logging.WARNING if kind == "Warning" else logging.INFO
+        log.log(level, reason, extra={"resource": f"{metadata['namespace']}/{metadata['name']}", "told": message})
 
     async def review_token(self, token: str, audience: str) -> str | None:
         """The user whose token this is, or None where it is not valid, or not for `audience`."""
@@ -273,6 +279,12 @@ class Cluster:
         response = await self._api.call_api(method, url, headers, body=body, _request_timeout=give_up)
         metrics.api_requests.labels(verb=verb, resource=plural, code=str(response.status)).inc()
         return response
+
+
+def event_name(about: Object, kind: str, reason: str, message: str, occasion: str) -> str:
+    """The same for the same news of the same occasion, whoever tells it, and whenever."""
+    told = json.dumps([about["metadata"]["uid"], kind, reason, message, occasion])
+    return f"{about['metadata']['name']}.{hashlib.sha256(told.encode()).hexdigest()[:20]}"
 
 
 def plural_of(kind: str) -> str:

@@ -40,7 +40,7 @@ def decide(observed: Observed) -> Decision:
     decision = _hold(observed, live, newest) if chosen else _go_on(observed, live, newest)
     decision = _in_mode(observed, live, _with_server_update(observed, live, newest, decision))
     if edited and decision.kind is not Kind.REPLACE:
-        return Decision(kind=Kind.RESTORE, model=live.model, number=live.number, cause=Cause.EDIT_REVERTED, held=chosen)
+        return replace(decision, kind=Kind.RESTORE, cause=Cause.EDIT_REVERTED)  # and all else that holds goes on to hold
     return _with_pending(observed, live, newest, decision)
 
 

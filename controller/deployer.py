@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller import pod_gates
-from controller.announcements import change_cause
+from controller.announcements import EDIT_REVERTED, change_cause
 from controller.api import RolloutSettings
 from controller.children import name_taken
 from controller.decision import Decision, Kind
@@ -111,22 +111,30 @@ class Deployer:
     async def _put_back(self, resource: Resource, live: Live, deployment: Object, decision: Decision) -> Live:
         """The template of an earlier ReplicaSet. The mark first: a crash in between is then no person's undo."""
         current = live.rollout
-        if decision.cause is Cause.EDIT_REVERTED:
-            self._note_edit((resource.owner.namespace, resource.owner.name), deployment)
-        elif current is not None:
+        if current is not None and decision.cause is not Cause.EDIT_REVERTED:
             for replica_set in rollouts.of_rollout(live.replica_sets, current.number)[-1:]:
                 operations = rollouts.mark_patch(replica_set, decision.failed)
                 live = live.with_replica_set(await self._cluster.patch("ReplicaSet", replica_set, operations))
         chosen = rollouts.to_put_back(live.replica_sets, decision.number)
-        by_failure = decision.cause is Cause.ROLLED_BACK and current is not None
-        operations = rollouts.restore_patch(
-            deployment,
-            chosen,
-            held=decision.held,
-            instead_of=current.number if by_failure and current is not None else 0,
-            change_cause=change_cause(decision, resource.word) if by_failure else "",
-        )
+        if decision.cause is Cause.EDIT_REVERTED:
+            await self._tell_of_edit(resource, deployment)
+            operations = rollouts.unedited_patch(deployment, chosen)
+        else:
+            operations = rollouts.restore_patch(
+                deployment,
+                chosen,
+                held=decision.held,
+                instead_of=current.number if current is not None else 0,
+                change_cause=change_cause(decision, resource.word),
+            )
         return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
+
+    async def _tell_of_edit(self, resource: Resource, deployment: Object) -> None:
+        """First: once it is put back, nobody can see that it was another. Raises Waiting where that would be once too often."""
+        self._note_edit((resource.owner.namespace, resource.owner.name), deployment)
+        occasion = f"{deployment['metadata']['uid']} {deployment['metadata']['generation']}"
+        news = EDIT_REVERTED
+        await self._cluster.announce(resource.body, news.kind, news.reason, news.message, occasion)
 
     def _note_edit(self, key: Key, deployment: Object) -> None:
         """Whoever keeps changing the template is told of, not fought."""

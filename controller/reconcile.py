@@ -5,7 +5,7 @@ only where it differs. Every decision is made from fresh reads, so a second reco
 """
 
 import contextlib
-import logging
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,6 @@ from http import HTTPStatus
 from pydantic import ValidationError
 
 from controller import announcements, pod_gates, status
-from controller.announcements import Announcement
 from controller.api import ModelReference, RolloutSettings
 from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -36,8 +35,6 @@ from controller.store import Store
 from controller.text import bounded
 from controller.turns import Turns
 from controller.workload import answering, workload
-
-log = logging.getLogger(__name__)
 
 ASKED_LONG = timedelta(seconds=1)  # the registry took so long that a person may have said something else meanwhile
 BLOCKED_DELAY = 60.0  # seconds; what is in the way is no child of ours, so no event tells when it is gone
@@ -76,8 +73,6 @@ class Reconciler:
         self.followed: dict[Key, ModelReference] = {}
         """The references of the resources that are there: what the poll of the registry asks for."""
         self.metrics = ResourceMetrics(seen)
-        self._untold: dict[Key, list[Announcement]] = {}
-        """What was done and is not told yet: first the status that goes with it has to be written, and that may be refused."""
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one resource; seconds until the next, or None where an event will tell."""
@@ -113,7 +108,6 @@ class Reconciler:
         was_live = live
         try:
             live = await self._deployer.carry_out(resource, live, decision)
-            self._untold[key] = [*self._untold.get(key, []), *announcements.deeds(decision, resource.word, resource.before)]
         except (ReconcileError, ApiError) as error:
             blocked = _blocked(error)
             if decision.cause is Cause.SERVER_UPDATE:
@@ -145,7 +139,6 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self.followed.pop(key, None)
         self._deployer.forget(key)
-        self._untold.pop(key, None)
         self.turns.give_up(key)
 
     async def _only_tell(self, resource: Resource) -> None:
@@ -215,12 +208,20 @@ class Reconciler:
         return image not in ("", live.rollout.image) and self.turns.may(key)
 
     async def _tell(self, resource: Resource, outcome: Outcome) -> None:
-        """The one exit: status where it differs, events for what changed, and the metrics."""
+        """The one exit: events for what changes, status where it differs, and the metrics.
+
+        Events first: once the status is written, nobody can see any more what has changed. Whoever comes to write it again,
+        after a crash or a conflict, finds the same status before, and tells the same under the same names.
+        """
         after = status.next_status(outcome, resource.before)
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
-        unchanged = written == resource.body.get("status")
-        if not unchanged and not await self._written(resource.body, written):
-            return
+        known = resource.body.get("status")
+        if written != known:
+            occasion = json.dumps(known, sort_keys=True)
+            for news in announcements.changes(outcome, resource.before, after):
+                await self._cluster.announce(resource.body, news.kind, news.reason, news.message, occasion)
+            if not await self._written(resource.body, written):
+                return
         key = (resource.owner.namespace, resource.owner.name)
         told = Told.of(
             resource.generation,
@@ -230,11 +231,6 @@ class Reconciler:
             behind=self._is_behind(resource, outcome.live),
         )
         self.metrics.tell(key, told)
-        changed = [] if unchanged else announcements.changes(outcome, resource.before, after)
-        for news in dict.fromkeys([*self._untold.pop(key, []), *changed]):
-            level = logging.WARNING if news.kind == "Warning" else logging.INFO
-            log.log(level, news.reason, extra={"resource": str(outcome.owner), "told": news.message})
-            await self._cluster.announce(resource.body, news.kind, news.reason, news.message)
 
     async def _tell_unsupported(self, body: Object, error: ValidationError) -> None:
         mistakes = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())

@@ -190,17 +190,26 @@ def to_put_back(replica_sets: Sequence[Object], number: int) -> Object:
     return max(unedited, key=lambda each: (bool((each.get("status") or {}).get("readyReplicas")), _revision(each)))
 
 
-def restore_patch(live: Object, replica_set: Object, *, held: bool, instead_of: int = 0, change_cause: str = "") -> list[Object]:
+def restore_patch(live: Object, replica_set: Object, *, held: bool, instead_of: int, change_cause: str) -> list[Object]:
     """The operations that put a ReplicaSet's template back, as `kubectl rollout undo` does, and the word that went with it."""
-    template = replica_set["spec"]["template"]
+    said: dict[str, str] = replica_set["metadata"].get("annotations") or {}
+    ours = {key: said.get(key, "") for key in (REQUEST, RETRY, INPUTS, CAUSE)}
+    ours[HELD] = said.get(HELD, "") if held else ""
+    ours |= {HELD_OVER: "", PENDING: "", INSTEAD_OF: _written(instead_of), CHANGE_CAUSE: change_cause}
+    return template_patch(live, _template(replica_set), ours)
+
+
+def unedited_patch(live: Object, replica_set: Object) -> list[Object]:
+    """The operations that put its template back where somebody has edited it. All that is known of the rollout stays."""
+    return template_patch(live, _template(replica_set), {})
+
+
+def _template(replica_set: Object) -> Object:
+    """As it was before the Deployment controller added its hash."""
+    template: Object = replica_set["spec"]["template"]
     metadata = template["metadata"]
     labels = {key: value for key, value in (metadata.get("labels") or {}).items() if key != HASH_LABEL}
-    said: dict[str, str] = replica_set["metadata"].get("annotations") or {}
-    ours = {key: said.get(key, "") for key in (REQUEST, RETRY, INPUTS, CAUSE, CHANGE_CAUSE)}
-    ours[HELD] = said.get(HELD, "") if held else ""
-    ours |= {HELD_OVER: "", PENDING: "", INSTEAD_OF: _written(instead_of)}
-    ours[CHANGE_CAUSE] = change_cause or ours[CHANGE_CAUSE]
-    return template_patch(live, {**template, "metadata": {**metadata, "labels": labels}}, ours)
+    return {**template, "metadata": {**metadata, "labels": labels}}
 
 
 def _written(number: int) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from controller.api import KIND, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
-from controller.cluster import AlreadyExists, ApiError, Conflict
+from controller.cluster import AlreadyExists, ApiError, Conflict, event_name
 from controller.index import trimmed
 from controller.ports import Object
 from controller.resources.rollouts import REVISION, REVISIONS
@@ -30,6 +30,7 @@ class FakeCluster:
         self.writes: list[tuple[str, str, str]] = []  # verb, kind, name
         self.reads: list[tuple[str, str]] = []  # verb, kind
         self.events: list[tuple[str, str, str]] = []  # type, reason, message
+        self.event_names: set[str] = set()
         self.broken_patch = ""  # kind whose next patch does not arrive
         self.refused: dict[str, ApiError] = {}  # kinds that a quota or a policy does not let in
         self.undefined: set[str] = set()  # kinds whose definition is not installed
@@ -104,8 +105,11 @@ class FakeCluster:
             self.writes.append(("delete", kind, live["metadata"]["name"]))
             del self.objects[place]
 
-    async def announce(self, about: Object, kind: str, reason: str, message: str) -> None:
-        self.events.append((kind, reason, message))
+    async def announce(self, about: Object, kind: str, reason: str, message: str, occasion: str) -> None:
+        name = event_name(about, kind, reason, message, occasion)
+        if name not in self.event_names:
+            self.event_names.add(name)
+            self.events.append((kind, reason, message))
 
     # --- what people and the cluster do -------------------------------------------------------------------------------
     def put(self, kind: str, body: Object) -> Object:

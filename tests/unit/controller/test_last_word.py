@@ -3,6 +3,7 @@ they say something else; and what they say is never lost in what somebody else d
 
 import itertools
 import json
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from controller.api import RECONCILE_ANNOTATION
 from controller.cluster import ApiError, Conflict
 from tests.unit.controller.fake_registry import model_files
-from tests.unit.controller.world import KEY, World, deployed, image, settled, undone
+from tests.unit.controller.world import KEY, World, broken, deployed, image, settled, undone
 
 REVISION = "deployment.kubernetes.io/revision"
 
@@ -224,6 +225,23 @@ class TestEdits:
             await world.reconciler.reconcile(KEY)
             world.now += timedelta(minutes=2)
         assert world.live_version == "1"
+
+    @pytest.mark.parametrize(("story", "by"), [(broken, "Operator"), (undone, "Person")], ids=["the operator", "a person"])
+    async def test_one_that_is_put_back_changes_nothing_of_a_hold(
+        self, world: World, story: Callable[[World], Awaitable[World]], by: str
+    ) -> None:
+        await settled(await story(world))
+        before = world.status.hold
+        assert before is not None
+        assert before.by == by
+        world.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "mirror:1"
+        world.cluster.edit("Deployment", "fraud")
+        world.cluster.roll()
+        await world.reconciler.reconcile(KEY)
+        assert (image(world), world.status.hold) == ("server:1", before)
+        world.cluster.roll()
+        await world.settle()
+        assert world.status.hold == before
 
     async def test_one_that_is_put_back_at_once_is_told_too(self, world: World) -> None:
         await deployed(world)

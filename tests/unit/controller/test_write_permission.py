@@ -44,7 +44,7 @@ WRITES: list[Callable[[Cluster], Awaitable[Any]]] = [
     lambda cluster: cluster.patch("Deployment", BODY, []),
     lambda cluster: cluster.scale("Deployment", "team", "fraud", 3),
     lambda cluster: cluster.delete("NetworkPolicy", BODY),
-    lambda cluster: cluster.announce(BODY, "Normal", "Serving", ""),
+    lambda cluster: cluster.announce(BODY, "Normal", "Serving", "", ""),
 ]
 OTHERS: list[Callable[[Cluster], Awaitable[Any]]] = [
     lambda cluster: cluster.get("Deployment", "team", "fraud"),
