@@ -223,13 +223,7 @@ class Reconciler:
             if not await self._written(resource.body, written):
                 return
         key = (resource.owner.namespace, resource.owner.name)
-        told = Told.of(
-            resource.generation,
-            after,
-            requested=resource.spec.model.label,
-            objectives=resource.spec.monitoring.slo if resource.spec.monitoring else None,
-            behind=self._is_behind(resource, outcome.live),
-        )
+        told = Told.of(resource.generation, after, spec=resource.spec, behind=self._is_behind(resource, outcome.live))
         self.metrics.tell(key, told)
 
     async def _tell_unsupported(self, body: Object, error: ValidationError) -> None:
@@ -240,7 +234,7 @@ class Reconciler:
         written = after.model_dump(mode="json", by_alias=True, exclude_none=True)
         if written == body.get("status") or await self._written(body, written):
             generation, key = int(body["metadata"]["generation"]), (body["metadata"]["namespace"], body["metadata"]["name"])
-            self.metrics.tell(key, Told.of(generation, after, requested="", objectives=None, behind=False))
+            self.metrics.tell(key, Told.of(generation, after, spec=None, behind=False))
 
     async def _written(self, body: Object, status: Object) -> bool:
         """Write the status; false where the resource was deleted meanwhile, of which there is nothing to tell."""

@@ -143,10 +143,12 @@ class RegistryClient:
         self, path: str, query: dict[str, str], needs: Need, limits: aiohttp.ClientTimeout
     ) -> AsyncGenerator[bytes, None]:
         login, trusted, url = self._login(), self._trust(), f"{self.settings.uri}{path}"
+        answered = False
         try:
             async with self._session.get(
                 url, params=query, headers=login.headers, ssl=trusted, timeout=limits, allow_redirects=False
             ) as response:
+                answered = True
                 metrics.registry_requests.labels(registry=self.settings.name, code=str(response.status)).inc()
                 if response.status != HTTPStatus.OK:
                     text = await _beginning(response)
@@ -162,6 +164,8 @@ class RegistryClient:
                 except aiohttp.ClientError as error:
                     raise registry_refusals.cut_short(self.settings, _told_by(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
+            if not answered:
+                metrics.registry_requests.labels(registry=self.settings.name, code="none").inc()
             raise registry_refusals.unreachable(self.settings, error, _told_by(error)) from error
 
     def _login(self) -> Login:

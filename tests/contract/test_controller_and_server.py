@@ -16,8 +16,9 @@ from aiohttp.test_utils import TestServer
 
 import server.errors
 import server.manifest
+import server.metrics
 import server.settings
-from controller import artifact, manifest
+from controller import artifact, manifest, resource_metrics
 from controller.api import ModelDeploymentSpec
 from controller.catalogue import Catalogue, Runtime
 from controller.engines import Engine, engine
@@ -180,6 +181,10 @@ def test_the_server_judges_by_what_it_is_told() -> None:
     understood = told(template(gates)["spec"]["containers"][0]).gates
     assert understood is not None
     assert (understood.max_load_seconds, understood.max_latency_p95_milliseconds) == (None, 20)
+
+
+def test_a_promised_latency_is_weighed_by_the_buckets_that_the_server_has() -> None:
+    assert resource_metrics.LATENCY_BUCKETS == server.metrics.BUCKETS
 
 
 def test_exit_codes_mean_the_same_on_both_sides() -> None:

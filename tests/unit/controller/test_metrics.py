@@ -73,6 +73,8 @@ async def test_what_serves_and_how_it_is(world: World) -> None:
         "status_ready_reason": [({"reason": "Serving"}, 1.0)],
         "status_hold": [({"by": "Person"}, 0.0), ({"by": "Operator"}, 0.0)],
         "status_quarantined_versions": [({}, 0.0)],
+        "status_served": [({}, 1.0)],
+        "status_replicas": [({}, 2.0)],
         "server_image_behind": [({}, 0.0)],
     }
 
@@ -134,6 +136,48 @@ async def test_objectives_are_limits_to_compare_with(world: World) -> None:
     found = series(world)
     assert "slo_availability_ratio" not in found
     assert found["slo_latency_seconds"] == [({}, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "weights"),
+    [
+        (100, {"0.1": 1.0}),
+        (150, {"0.1": 0.666667, "0.25": 0.333333}),
+        (1000, {"1.0": 1.0}),
+        (30000, {"30.0": 1.0}),
+        (60000, {"30.0": 1.0}),
+    ],
+)
+async def test_a_promised_latency_is_said_in_the_buckets_that_the_servers_have(
+    world: World, milliseconds: int, weights: dict[str, float]
+) -> None:
+    await deployed(world, monitoring={"slo": {"latencyMilliseconds": milliseconds}})
+    assert {labels["le"]: weight for labels, weight in series(world)["slo_latency_bucket_weight"]} == weights
+
+
+async def test_the_bounds_of_an_autoscaler_show_while_there_is_one(world: World) -> None:
+    await deployed(world, autoscaling={"minReplicas": 2, "maxReplicas": 7})
+    found = series(world)
+    assert (found["spec_min_replicas"], found["spec_max_replicas"]) == ([({}, 2.0)], [({}, 7.0)])
+    world.cluster.edit("ModelDeployment", "fraud", autoscaling=None)
+    await world.settle()
+    assert not {"spec_min_replicas", "spec_max_replicas"} & series(world).keys()
+
+
+async def test_what_never_served_says_so(world: World) -> None:
+    world.cluster.put("ModelDeployment", resource())
+    await world.settle(ready=False)
+    assert series(world)["status_served"] == [({}, 0.0)]
+
+
+async def test_restarts_are_counted_by_pod_in_every_container(world: World) -> None:
+    await deployed(world)
+    world.cluster.crash(restarts=3)
+    (pod,) = (body for (kind, _, _), body in world.cluster.objects.items() if kind == "Pod")
+    pod["status"]["initContainerStatuses"] = [{"name": "fetch", "restartCount": 1}]
+    assert series(world)["pod_restarts_total"] == [({"pod": pod["metadata"]["name"]}, 4.0)]
+    world.cluster.forget_pods()
+    assert "pod_restarts_total" not in series(world)
 
 
 async def test_who_is_behind_with_the_server_image(world: World) -> None:
@@ -207,8 +251,8 @@ def known() -> Iterator[tuple[str, str, tuple[str, ...], bool]]:
             (family,) = collector.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name
             yield name, family.type, collector._labelnames, collector in of_store
-    for gauge in ResourceMetrics(Watches(FakeCluster())).describe():
-        yield gauge.name, gauge.type, tuple(gauge._labelnames), False
+    for told in ResourceMetrics(Watches(FakeCluster())).describe():
+        yield f"{told.name}_total" if told.type == "counter" else told.name, told.type, tuple(told._labelnames), False
 
 
 def on_page() -> Iterator[tuple[str, str, tuple[str, ...], bool]]:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
-from controller import registry_client
+from controller import metrics, registry_client
 from controller.errors import Waiting
 from controller.registry_client import RegistryClient
 from controller.registry_refusals import Need
@@ -30,6 +30,13 @@ from controller.settings import RegistrySettings
 NEED = Need("READ on the registered model 'fraud'")
 BASIC: dict[str, Any] = {"auth": {"basicSecret": {"name": "login"}}}
 BEARER: dict[str, Any] = {"auth": {"bearerSecret": {"name": "login", "key": "mlflow-token"}}}
+
+
+def requests(client: RegistryClient, code: str) -> float:
+    """How many were counted with that answer."""
+    labels = {"registry": client.settings.name, "code": code}
+    return metrics.registry.get_sample_value("modeldeployment_registry_requests_total", labels) or 0
+
 
 Ask = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -214,7 +221,7 @@ async def test_a_registry_that_hangs_holds_up_one_question_and_not_each(
         return web.json_response({})
 
     async with answering(("/{path:.*}", answer)) as server:
-        client = RegistryClient(settings(server), secrets, session)
+        client = RegistryClient(settings(server, name="hangs"), secrets, session)
         with monkeypatch.context() as impatient:
             impatient.setattr(registry_client, "REQUEST_TIMEOUT", aiohttp.ClientTimeout(total=0.2))
             first = await refused(client)
@@ -223,10 +230,12 @@ async def test_a_registry_that_hangs_holds_up_one_question_and_not_each(
         for _ in range(20):
             assert (await refused(client)).message == first.message
         assert len(asked) == 1
+        assert requests(client, "none") == 1
         monkeypatch.setattr(registry_client, "OUTAGE_SECONDS", 0.0)
         assert await client.json("/api", {}, NEED) == {}
         monkeypatch.undo()
         assert await client.json("/api", {}, NEED) == {}, "it is over"
+        assert (requests(client, "200"), requests(client, "none")) == (2, 1)
         hangs.set()
 
 
