@@ -64,8 +64,9 @@ unit: venv  ## the fast tests: no root, no cluster
 contract: venv  ## controller, server, MLflow and their clients agree, each as the real process
 	$(PYTEST) -n 2 --dist loadfile tests/contract
 
-chart: venv  ## the Helm chart, rendered by the real helm
+chart: venv  ## the Helm chart, rendered by the real helm; its alerts, by promtool
 	@$(PY) -m tests.clusters tool helm > /dev/null
+	@$(PY) -m tests.chart.promtool > /dev/null
 	$(PYTEST) tests/chart
 
 browser: venv  ## the page for people, in a headless Chromium
