@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -77,12 +78,17 @@ def spread(scores: Sequence[Scores]) -> dict[str, Spread]:
 def judge(pipeline: Pipeline, part: Part) -> Judged:
     """Ask it."""
     classes = getattr(pipeline, "classes_", None)
-    return Judged(
-        labels=part.labels,
-        predictions=_asked(pipeline.predict, part.features),
-        probabilities=None if classes is None else _asked(pipeline.predict_proba, part.features),
-        classes=classes,
-    )
+    probabilities = None if classes is None else _asked(pipeline.predict_proba, part.features)
+    if probabilities is not None and _answers_the_likeliest(pipeline):
+        predictions = pipeline.classes_.take(probabilities.argmax(axis=1))
+    else:
+        predictions = _asked(pipeline.predict, part.features)
+    return Judged(labels=part.labels, predictions=predictions, probabilities=probabilities, classes=classes)
+
+
+def _answers_the_likeliest(pipeline: Any) -> bool:
+    """Whether predict() is just this of predict_proba(): to ask a forest both would take it through its trees twice."""
+    return type(pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline) is RandomForestClassifier
 
 
 def scores(judged: Judged) -> Scores:

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 
 from tests.unit.training.factories import customers, settings, table
-from training.estimators import recipe
+from training.estimators import Recipe, recipe
 from training.evaluate import ROWS_AT_ONCE, Scores, Spread, evaluate, folds, judge, spread
 from training.pipeline import fit
 from training.table import Part
@@ -29,6 +30,16 @@ class Answers:
 
 def part(labels: list[Any]) -> Part:
     return Part(features=pd.DataFrame({"a": range(len(labels))}), labels=np.array(labels))
+
+
+def test_a_forest_goes_through_its_trees_once_and_is_told_as_it_predicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = table(customers(60))
+    fitted = fit(known.all, known.columns, Recipe(kind="forest", trees=2), known.task, settings())  # two trees: votes can be even
+    expected = fitted.predict(known.all.features)
+    monkeypatch.setattr(RandomForestClassifier, "predict", None)
+    judged = judge(fitted, known.all)
+    assert 0.5 in (judged.probabilities if judged.probabilities is not None else ())
+    assert judged.predictions.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("classes", [[0, 1], ["no", "yes"], [False, True]])
