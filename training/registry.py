@@ -65,12 +65,13 @@ class Registry:
         """A run with all there is to know, and a new version. No alias moves: that is what deploys."""
         with self.told(), self._run(name, tags) as run_id:
             mlflow.log_params({key: str(value)[:6000] for key, value in params.items()}, run_id=run_id)
-            mlflow.log_metrics(dict(metrics), run_id=run_id)
             if files is not None:
                 mlflow.log_artifacts(str(files), run_id=run_id)
             logged = Model.log(
                 artifact_path=None, name="model", flavor=saved, flavor_name="sklearn", run_id=run_id, validate_serving_input=False
             )
+            # After the model: what a run has before, MLflow would ask for and write again, a request for each figure.
+            mlflow.log_metrics(dict(metrics), run_id=run_id, model_id=logged.model_id)
             version = self._version(name, logged, run_id, {**tags, **(version_tags or {})}, description)
             digest = self.digest(version)
         return Version(

@@ -62,6 +62,9 @@ def test_mlflow_has_the_version_its_alias_and_all_that_was_measured(registry: Re
     }
     assert run.data.metrics["test_accuracy"] > 0.93
     assert run.data.metrics["test_roc_auc"] > 0.98
+    (logged,) = run.outputs.model_outputs
+    of_the_model = registry.client.get_logged_model(logged.model_id).metrics or []
+    assert {metric.key: metric.value for metric in of_the_model} == run.data.metrics
 
 
 def test_the_run_has_a_report_and_its_pictures(registry: Registry, built_in: Run) -> None:
