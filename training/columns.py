@@ -22,6 +22,7 @@ Where: TypeAlias = Callable[[int], str]
 
 TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 DATE = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?"
+DAY_FIRST = r"\d{1,2}\.\d{1,2}\..*"
 COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+"
 LOOKED_AT = 1000
 """So many of a column's texts say what it holds."""
@@ -68,14 +69,29 @@ class Reader:
             return cells
         if isinstance(cells.dtype, pd.StringDtype):
             return cells
+        if types.is_object_dtype(cells) and types.infer_dtype(cells, skipna=True) in ("date", "datetime", "datetime64"):
+            raise InputError(f'Column "{name}" holds dates. {self._without_dates(name)}')
         if types.is_object_dtype(cells):
             odd = ~cells.map(lambda cell: isinstance(cell, str | bool | int | float) or _number(cell) is not None)
             self._refuse(name, cells, odd.to_numpy() & cells.notna().to_numpy(), "is neither number, text nor true/false",
                          f'Turn the column into one of them, or leave it out with --drop "{name}".')  # fmt: skip
             return cells
+        if types.is_datetime64_any_dtype(cells):
+            raise InputError(f'Column "{name}" holds dates ({cells.dtype}). {self._without_dates(name)}')
         raise InputError(
             f'Column "{name}" has the type {cells.dtype}, which a model can\'t be trained on. Turn it into numbers '
-            f'(a date into an age in days, or into year and month), or leave it out with --drop "{name}".'
+            f'(a timedelta with .dt.total_seconds()), or leave it out with --drop "{name}".'
+        )
+
+    def _without_dates(self, name: str, *options: str) -> str:
+        """What to do about a column of dates: a server is asked in JSON, which has none."""
+        given = ", ".join([f"table.pop({name!r})", *options])
+        parts = ", ".join(f'"{name} {part}": dates.dt.{part}' for part in ("year", "month", "day_of_week"))
+        return (
+            f"A model is trained on, and served, numbers, texts and true/false only. Either make numbers of it with pandas:\n"
+            f"    dates = pd.to_datetime({given})\n"
+            f"    table = table.assign(**{{{parts}}})\n"
+            f'or leave it out with --drop "{name}".'
         )
 
     def _is_boolean(self, cells: pd.Series) -> bool:
@@ -121,19 +137,21 @@ class Reader:
         """Dates and numbers with a comma are texts in a file, and a category each would teach a model nothing."""
         there = np.flatnonzero(~missing)
         first = cells.iloc[there[:LOOKED_AT]].astype(str).str.strip()
+        day_first = ["dayfirst=True"] if first.str.fullmatch(DAY_FIRST).mean() > MOST else []
         for pattern, what, advice in (
-            (DATE, "is a date, like most of the column.", "Turn it into numbers (an age in days, or year and month)"),
-            (COMMA, "is a number with a comma, like most of the column.", "Write numbers with a point"),
+            (DATE, "is a date, like most of the column.", self._without_dates(name, *day_first)),
+            (
+                COMMA,
+                "is a number with a comma, like most of the column.",
+                f'Write numbers with a point, or leave the column out with --drop "{name}".',
+            ),
         ):
             fits = first.str.fullmatch(pattern).to_numpy(dtype=bool)
             if fits.mean() > MOST:
                 bad = np.zeros(len(cells), dtype=bool)
                 bad[there[int(np.argmax(fits))]] = True
-                refuse(
-                    name, cells, bad, self.where, what,
-                    f'{advice}, or leave the column out with --drop "{name}". If each is a category, say so: '
-                    f'--require "{name}:string".',
-                )  # fmt: skip
+                advice += f' If each is a category, say so: --require "{name}:string".'
+                refuse(name, cells, bad, self.where, what, advice)
 
     def _refuse(self, name: str, cells: pd.Series, bad: Mask, what: str, advice: str = "") -> None:
         if bad.any():

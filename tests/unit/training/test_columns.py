@@ -68,9 +68,34 @@ def test_a_cell_that_does_not_belong_is_named(cells: list[Any], required: str | 
     assert complaint in str(raised.value)
 
 
-def test_a_date_is_refused_with_a_way_out() -> None:
-    with pytest.raises(InputError, match=r'Column "x" has the type datetime64.*age in days.*--drop "x"'):
-        read(pd.Series([pd.Timestamp("2024-01-01")]))
+DATES = pd.Series(pd.date_range("2024-01-31", periods=2))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        DATES,
+        DATES.dt.tz_localize("Europe/Berlin"),
+        DATES.dt.date,
+        DATES.dt.strftime("%Y-%m-%d"),
+        DATES.dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        DATES.dt.strftime("%d.%m.%Y"),
+    ],
+    ids=["timestamps", "with a zone", "dates of Python", "ISO", "ISO with time", "day first"],
+)
+def test_dates_are_refused_with_the_lines_that_make_numbers_of_them(cells: pd.Series) -> None:
+    with pytest.raises(InputError, match=r'Column "x".*numbers, texts and true/false only') as raised:
+        read(cells)
+    said = str(raised.value)
+    assert '--drop "x"' in said
+    scope: dict[str, Any] = {"pd": pd, "table": pd.DataFrame({"x": cells})}
+    exec("\n".join(line.strip() for line in said.splitlines() if line.startswith("    ")), scope)
+    assert scope["table"].to_dict("list") == {"x year": [2024, 2024], "x month": [1, 2], "x day_of_week": [2, 3]}
+
+
+def test_a_length_of_time_is_refused_with_a_way_out() -> None:
+    with pytest.raises(InputError, match=r'has the type timedelta64.*total_seconds\(\)\), or leave it out with --drop "x"'):
+        read(pd.Series([pd.Timedelta(hours=1)]))
 
 
 @pytest.mark.parametrize(
