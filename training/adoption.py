@@ -4,6 +4,7 @@ The estimator's file stays what it is, byte for byte. It is loaded here, as ever
 """
 
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow.sklearn
 import pandas as pd
 from mlflow.models import Model, ModelSignature
-from mlflow.models.utils import _save_example
+from sklearn.dummy import DummyRegressor
 
 from server import artifact, engine, model
 from server.artifact import Artifact, Range
@@ -132,7 +134,7 @@ def _sample(about: Artifact, loaded: Loaded, data: Path | str | pd.DataFrame | N
             raise InputError(
                 "The version has no input example, so nobody knows what it takes. Give rows that it was trained on: --data FILE."
             )
-        return sample.read(loaded.estimator, logged[0] if isinstance(logged, tuple) else logged)
+        return sample.read(loaded.estimator, logged[0] if isinstance(logged, tuple) else logged, "MLflow's input example")
     frame = data if isinstance(data, pd.DataFrame) else load(Path(data)).frame
     known = _known(about, loaded)
     frame = frame.drop(columns=[column for column in drop if column in frame.columns])
@@ -141,7 +143,7 @@ def _sample(about: Artifact, loaded: Loaded, data: Path | str | pd.DataFrame | N
     if not isinstance(data, pd.DataFrame):  # a file has no types: what is whole today can be 2.5 tomorrow
         whole = frame.select_dtypes("integer").columns
         frame = frame.astype(dict.fromkeys(whole, "float64"))
-    return sample.read(loaded.estimator, frame)
+    return sample.read(loaded.estimator, frame, "data" if isinstance(data, pd.DataFrame) else Path(data).name)
 
 
 def _known(about: Artifact, loaded: Loaded) -> set[str] | None:
@@ -169,10 +171,27 @@ def _written(directory: Path, about: Artifact, loaded: Loaded, given: Sample) ->
             added.append("a signature")
         if about.example is None:
             rows = sample.chosen(given, None, EXAMPLE_ROWS)
-            _save_example(described, sample.example(given.rows(rows)), str(directory))
+            _add_example(described, sample.example(given.rows(rows)), directory)
             added.append(f"an input example of {len(rows)} rows")
     described.save(str(directory / "MLmodel"))
     return [*added, "the answer that its file gives to the input example"]
+
+
+def _add_example(described: Model, example: Any, directory: Path) -> None:
+    """MLflow writes an example only beside an estimator: one stands in, and only the example's files are taken."""
+    with tempfile.TemporaryDirectory() as scratch:
+        aside = Path(scratch) / "model"
+        mlflow.sklearn.save_model(
+            DummyRegressor(),
+            aside,
+            signature=described.signature,
+            input_example=example,
+            pip_requirements=["scikit-learn"],
+            serialization_format="cloudpickle",
+        )
+        described.saved_input_example_info = Model.load(str(aside)).saved_input_example_info
+        for file in aside.glob("*example.json"):
+            shutil.copy(file, directory)
 
 
 def _answered(about: Artifact, loaded: Loaded) -> Any:

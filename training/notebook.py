@@ -169,6 +169,8 @@ def _insist_on_fitted(model: Any) -> None:
     if isinstance(model, type):
         raise InputError(f"{model.__name__} is a class. Pass what is fitted: {model.__name__}().fit(X, y).")
     if not hasattr(model, "predict"):
+        if getattr(model, "refit", None) is False:
+            raise InputError(f"A {kind} with refit=False has no predict(). Search with refit=True.")
         if hasattr(model, "fit") or hasattr(model, "transform"):
             raise InputError(f"A {kind} has no predict(). Pass a pipeline that ends in an estimator that has one.")
         raise InputError(f"A {kind} is no model. Pass a fitted estimator or pipeline of scikit-learn.")
@@ -176,7 +178,7 @@ def _insist_on_fitted(model: Any) -> None:
         check_is_fitted(model)
     except NotFittedError as e:
         raise InputError(f"The {kind} is not fitted. Call fit(X, y) before register().") from e
-    except TypeError:  # an estimator of somebody's own, of which scikit-learn can't tell
+    except (TypeError, AttributeError):  # an estimator of somebody's own, of which scikit-learn can't tell
         return
 
 
@@ -206,14 +208,14 @@ def _why_not(model: Any, given: Sample, error: Exception) -> str:
         try:
             _quietly(model.predict, given.rows(whole[:1].tolist()))
         except Exception:  # it is something else as well
-            return f"The model can't predict X_sample. {said}"
+            return f"The model can't predict {given.called}. {said}"
         row, column = np.argwhere(given.gaps)[0]
         named = f'"{given.data.columns[column]}"' if isinstance(given.data, pd.DataFrame) else str(column + 1)
         return (
-            f"Column {named}, row {row + 1} of X_sample has no value, and the model takes none that are missing. Put an imputer "
-            f"into the pipeline and fit it again, or leave such rows out of X_sample. {said}"
+            f"Column {named}, row {row + 1} of {given.called} has no value, and the model takes none that are missing. Put an "
+            f"imputer into the pipeline and fit it again, or leave such rows out of {given.called}. {said}"
         )
-    return f"The model can't predict X_sample. Pass rows in the form in which it was trained. {said}"
+    return f"The model can't predict {given.called}. Pass rows in the form in which it was trained. {said}"
 
 
 def _quietly(ask: Any, rows: Any) -> Any:
@@ -229,9 +231,13 @@ def _figures(model: Any, rows: Any, labels: Any) -> dict[str, float]:
     if rows is None:
         return {}
     right = np.asarray(labels)
-    test = sample.read(model, rows)
+    test = sample.read(model, rows, "X_test")
     if right.ndim != 1 or len(right) != len(test):
         raise InputError(f"y_test has the shape {right.shape}, and X_test {len(test)} rows: one label a row is needed.")
+    try:
+        _quietly(model.predict, test.rows([*range(min(len(test), TRIED_ROWS))]))
+    except Exception as e:
+        raise InputError(_why_not(model, test, e)) from e
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a class that is not in y_test, say

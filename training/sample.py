@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Sample:
     """The columns of numbers, by name; none where columns have no names."""
     gaps: npt.NDArray[np.bool_]
     """Which cells are missing: a row of columns each."""
+    called: str
+    """By whoever passed it."""
 
     def __len__(self) -> int:
         return len(self.gaps)
@@ -52,9 +55,10 @@ class Sample:
 
     def bounds(self, declared: Mapping[str, Range]) -> Bounds:
         """The lowest and the highest number of each column, and what a person declares as possible."""
-        for name, (low, high) in declared.items():
+        for name, given in declared.items():
             if name not in self.numbers:
                 raise InputError(f'There is no column of numbers "{name}" to declare a range for.{_close(name, self.numbers)}')
+            low, high = _range(name, given)
             least, most = -math.inf if low is None else low, math.inf if high is None else high
             if least > most:
                 raise InputError(f'The range of column "{name}" ends ({most:g}) below its start ({least:g}).')
@@ -62,7 +66,7 @@ class Sample:
             if outside.any():
                 row = int(np.argmax(outside))
                 raise InputError(
-                    f'Column "{name}", row {row + 1} of X_sample: {self.numbers[name][row]:g} is outside the declared range '
+                    f'Column "{name}", row {row + 1} of {self.called}: {self.numbers[name][row]:g} is outside the declared range '
                     f"{least:g} to {most:g}. Declare a wider one, or leave the row out."
                 )
         seen = {
@@ -73,14 +77,14 @@ class Sample:
         return Bounds(seen=seen, declared=dict(declared))
 
 
-def read(model: Any, given: Any) -> Sample:
-    """Whatever a notebook has: a DataFrame, an array, a sparse matrix, or texts."""
-    data = _plain(given)
+def read(model: Any, given: Any, called: str = "X_sample") -> Sample:
+    """Whatever a notebook has: a DataFrame, an array, a sparse matrix, or texts. `called`: what errors call it."""
+    data = _plain(given, called)
     if isinstance(data, pd.DataFrame):
-        return _columns(_as_trained(model, data))
+        return _columns(_as_trained(model, data, called), called)
     if data.ndim == 1 and data.dtype.kind in "OUT":
-        return _texts(data, given)
-    return _array(model, data)
+        return _texts(data, given, called)
+    return _array(model, data, called)
 
 
 def chosen(sample: Sample, labels: Sequence[object] | None, count: int) -> list[int]:
@@ -101,14 +105,22 @@ def example(rows: Any) -> Any:
     return np.array(rows) if isinstance(rows, list) else rows
 
 
+def _range(name: str, given: Any) -> Range:
+    """A notebook checks no types."""
+    match given:
+        case (None | Real() as low, None | Real() as high):
+            return None if low is None else float(low), None if high is None else float(high)
+    raise InputError(f'The range of column "{name}" is {given!r}. Give its lowest and highest number: (0, 120), or (0, None).')
+
+
 # --- what was given ---------------------------------------------------------------------------------------------------
 
 
-def _plain(given: Any) -> Any:
+def _plain(given: Any, called: str) -> Any:
     """A DataFrame or an array, at least one row long."""
     if isinstance(given, pd.Series):
         if len(given) and not all(isinstance(value, str) for value in given):
-            raise InputError("X_sample is one column, or one row. Pass a table: X_sample.to_frame(), or X_sample.to_frame().T.")
+            raise InputError(f"{called} is one column, or one row. Pass a table: {called}.to_frame(), or {called}.to_frame().T.")
         data: Any = given.to_numpy(dtype=object)
     elif hasattr(given, "toarray"):
         data = given.toarray()
@@ -124,40 +136,40 @@ def _plain(given: Any) -> Any:
         try:
             data = np.asarray(given)
         except ValueError as e:
-            raise InputError(f"X_sample is no table: {e}. Pass rows of the same length, as a DataFrame or an array.") from e
+            raise InputError(f"{called} is no table: {e}. Pass rows of the same length, as a DataFrame or an array.") from e
     if not isinstance(data, pd.DataFrame) and data.ndim not in (1, 2):
-        raise InputError(f"X_sample has {data.ndim} dimensions. Pass a table of rows and columns.")
+        raise InputError(f"{called} has {data.ndim} dimensions. Pass a table of rows and columns.")
     if not len(data):
-        raise InputError("X_sample has no rows. Pass rows that the model was trained on, at least one of each class.")
+        raise InputError(f"{called} has no rows. Pass some, at least one of each class.")
     return data
 
 
-def _as_trained(model: Any, frame: pd.DataFrame) -> pd.DataFrame:
+def _as_trained(model: Any, frame: pd.DataFrame, called: str) -> pd.DataFrame:
     """The columns that the model was trained with, in their order."""
     if isinstance(frame.columns, pd.MultiIndex):
         raise InputError(
-            "X_sample has columns of several levels, for which JSON has no names. Train with one level: "
+            f"{called} has columns of several levels, for which JSON has no names. Train with one level: "
             'frame.columns = ["_".join(name) for name in frame.columns].'
         )
     if not frame.columns.is_unique:
         twice = list(dict.fromkeys(map(str, frame.columns[frame.columns.duplicated()])))
-        raise InputError(f"X_sample has more than one column with the name {_named(twice)}. Rename or drop them, and fit again.")
+        raise InputError(f"{called} has more than one column with the name {_named(twice)}. Rename or drop them, and fit again.")
     fitted = getattr(model, "feature_names_in_", None)
     if fitted is None:
-        _insist_on_width(model, frame.shape[1])
+        _insist_on_width(model, frame.shape[1], called)
         return frame.reset_index(drop=True)
     names = list(fitted)
     missing = [name for name in names if name not in frame.columns]
     if missing and not _does_without(model, frame):
         index = [name for name in missing if name in frame.index.names]
-        hint = f" {_named(index)} is in its index: pass X_sample.reset_index()." if index else _close(missing[0], frame.columns)
-        raise InputError(f"X_sample lacks columns that the model was trained with: {_named(missing)}.{hint}")
+        hint = f" {_named(index)} is in its index: pass {called}.reset_index()." if index else _close(missing[0], frame.columns)
+        raise InputError(f"{called} lacks columns that the model was trained with: {_named(missing)}.{hint}")
     if missing:
         return frame.reset_index(drop=True)
     if extra := [name for name in frame.columns if name not in names]:
         raise InputError(
-            f"X_sample has columns that the model was not trained with: {_named(extra)}. "
-            "Pass X_sample[list(model.feature_names_in_)]."
+            f"{called} has columns that the model was not trained with: {_named(extra)}. "
+            f"Pass {called}[list(model.feature_names_in_)]."
         )
     return frame[names].reset_index(drop=True)
 
@@ -173,33 +185,33 @@ def _does_without(model: Any, frame: pd.DataFrame) -> bool:
     return True
 
 
-def _insist_on_width(model: Any, width: int) -> None:
+def _insist_on_width(model: Any, width: int, called: str) -> None:
     fitted = getattr(model, "n_features_in_", None)
     if fitted is not None and fitted != width:
-        raise InputError(f"X_sample has {width} columns, and the model was trained with {fitted}.")
+        raise InputError(f"{called} has {width} columns, and the model was trained with {fitted}.")
 
 
 # --- columns with names -----------------------------------------------------------------------------------------------
 
 
-def _columns(frame: pd.DataFrame) -> Sample:
+def _columns(frame: pd.DataFrame, called: str) -> Sample:
     specs, numbers = [], {}
     for name in frame.columns:
-        kind = _kind(str(name), frame[name])
+        kind = _kind(str(name), frame[name], called)
         specs.append(ColSpec(kind, str(name), required=not frame[name].isna().any()))
         if kind in NUMBERS.values():
             values = pd.to_numeric(frame[name]).to_numpy(dtype="float64", na_value=np.nan)
             if np.isinf(values).any():
                 row = int(np.argmax(np.isinf(values)))
                 raise InputError(
-                    f'Column "{name}", row {row + 1} of X_sample: {values[row]:g}, which JSON has no word for. Leave it empty '
+                    f'Column "{name}", row {row + 1} of {called}: {values[row]:g}, which JSON has no word for. Leave it empty '
                     "(NaN), in training too."
                 )
             numbers[str(name)] = values
-    return Sample(data=frame, inputs=Schema(specs), numbers=numbers, gaps=frame.isna().to_numpy())
+    return Sample(data=frame, inputs=Schema(specs), numbers=numbers, gaps=frame.isna().to_numpy(), called=called)
 
 
-def _kind(name: str, cells: pd.Series) -> str:
+def _kind(name: str, cells: pd.Series, called: str) -> str:
     """MLflow's type of a column."""
     dtype: Any = cells.dtype
     if isinstance(dtype, pd.CategoricalDtype):
@@ -212,7 +224,7 @@ def _kind(name: str, cells: pd.Series) -> str:
         return "boolean"
     if isinstance(dtype, pd.DatetimeTZDtype):
         raise InputError(
-            f'Column "{name}" of X_sample has times with a time zone, which MLflow\'s signatures have no type for. '
+            f'Column "{name}" of {called} has times with a time zone, which MLflow\'s signatures have no type for. '
             f'Train with UTC and without a zone: frame["{name}"].dt.tz_convert("UTC").dt.tz_localize(None).'
         )
     if types.is_datetime64_dtype(dtype):
@@ -220,14 +232,14 @@ def _kind(name: str, cells: pd.Series) -> str:
     if (kind := NUMBERS.get(str(getattr(dtype, "numpy_dtype", dtype)))) is not None:
         return kind
     if types.is_object_dtype(dtype):
-        return _kind_of_objects(name, cells)
+        return _kind_of_objects(name, cells, called)
     raise InputError(
-        f'Column "{name}" of X_sample has the type {dtype}, which a JSON request can\'t bring. Train with numbers, texts, '
+        f'Column "{name}" of {called} has the type {dtype}, which a JSON request can\'t bring. Train with numbers, texts, '
         "true and false, or datetime64."
     )
 
 
-def _kind_of_objects(name: str, cells: pd.Series) -> str:
+def _kind_of_objects(name: str, cells: pd.Series, called: str) -> str:
     found = types.infer_dtype(cells, skipna=True)
     if found in TEXTS:
         return "string"
@@ -235,14 +247,14 @@ def _kind_of_objects(name: str, cells: pd.Series) -> str:
         return "boolean"
     if found in ("integer", "floating", "mixed-integer-float"):
         raise InputError(
-            f'Column "{name}" of X_sample has numbers in a column of objects. Give it a type and fit again: '
+            f'Column "{name}" of {called} has numbers in a column of objects. Give it a type and fit again: '
             f'frame["{name}"].astype("float64").'
         )
     present = [(row, cell) for row, cell in enumerate(cells) if not pd.isna(cell)]
     first = type(present[0][1])
     row, odd = next(((row, cell) for row, cell in present if type(cell) is not first), present[0])
     raise InputError(
-        f'Column "{name}", row {row + 1} of X_sample: {str(odd)[:40]!r} is a {type(odd).__name__}, in a column of {found} values.'
+        f'Column "{name}", row {row + 1} of {called}: {str(odd)[:40]!r} is a {type(odd).__name__}, in a column of {found} values.'
         " Give the column one type (numbers, texts, true and false, or datetime64) and fit again."
     )
 
@@ -261,28 +273,28 @@ def _written(cells: pd.Series) -> pd.Series:
 # --- arrays and texts -------------------------------------------------------------------------------------------------
 
 
-def _array(model: Any, data: npt.NDArray[Any]) -> Sample:
+def _array(model: Any, data: npt.NDArray[Any], called: str) -> Sample:
     if data.dtype.kind == "O":
-        data = _of_one_type(data)
+        data = _of_one_type(data, called)
     if data.dtype.kind not in "biufUT":
-        raise InputError(f"X_sample is an array of {data.dtype}, which a JSON request can't bring. Pass a DataFrame.")
+        raise InputError(f"{called} is an array of {data.dtype}, which a JSON request can't bring. Pass a DataFrame.")
     if data.ndim == 1 and getattr(model, "n_features_in_", 1) != 1:
-        raise InputError("X_sample has one dimension. Pass a table; for a single row, X_sample.reshape(1, -1).")
+        raise InputError(f"{called} has one dimension. Pass a table; for a single row, {called}.reshape(1, -1).")
     width = 1 if data.ndim == 1 else data.shape[1]
-    _insist_on_width(model, width)
+    _insist_on_width(model, width, called)
     if data.dtype.kind == "f" and np.isinf(data).any():
         row, column = np.argwhere(np.isinf(data.reshape(len(data), width)))[0]
-        raise InputError(f"Column {column + 1}, row {row + 1} of X_sample is infinite, which JSON has no word for.")
+        raise InputError(f"Column {column + 1}, row {row + 1} of {called} is infinite, which JSON has no word for.")
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
-        return _columns(pd.DataFrame(data.reshape(len(data), width), columns=list(names)))
+        return _columns(pd.DataFrame(data.reshape(len(data), width), columns=list(names)), called)
     kind = np.dtype(str) if data.dtype.kind in "UT" else data.dtype
     gaps = np.isnan(data) if data.dtype.kind == "f" else np.zeros(data.shape, dtype=bool)
     spec = TensorSpec(kind, (-1, *data.shape[1:]))
-    return Sample(data=data, inputs=Schema([spec]), numbers={}, gaps=gaps.reshape(len(data), width))
+    return Sample(data=data, inputs=Schema([spec]), numbers={}, gaps=gaps.reshape(len(data), width), called=called)
 
 
-def _of_one_type(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _of_one_type(data: npt.NDArray[Any], called: str) -> npt.NDArray[Any]:
     if all(isinstance(cell, str) for cell in data.ravel()):
         return data.astype(str)
     try:
@@ -291,18 +303,18 @@ def _of_one_type(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
     except (TypeError, ValueError):
         pass
     raise InputError(
-        "X_sample is an array of objects of several types, of which nobody can tell what a column holds. Train with a DataFrame "
+        f"{called} is an array of objects of several types, of which nobody can tell what a column holds. Train with a DataFrame "
         "whose columns have types, and pass that."
     )
 
 
-def _texts(data: npt.NDArray[Any], given: Any) -> Sample:
+def _texts(data: npt.NDArray[Any], given: Any, called: str) -> Sample:
     for row, text in enumerate(data):
         if not isinstance(text, str):
-            raise InputError(f"Row {row + 1} of X_sample is {str(text)[:40]!r} among texts. Pass texts, or a table.")
+            raise InputError(f"Row {row + 1} of {called} is {str(text)[:40]!r} among texts. Pass texts, or a table.")
     inputs = Schema([TensorSpec(np.dtype(str), (-1,))])
     whole = list(given) if isinstance(given, tuple) else given
-    return Sample(data=whole, inputs=inputs, numbers={}, gaps=np.zeros((len(data), 1), dtype=bool))
+    return Sample(data=whole, inputs=inputs, numbers={}, gaps=np.zeros((len(data), 1), dtype=bool), called=called)
 
 
 def _named(names: Sequence[object]) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.sklearn
+import pandas as pd
 import pytest
+from mlflow.models import Model
 from sklearn.linear_model import LogisticRegression
 
 import training
@@ -51,6 +53,8 @@ def test_a_bare_version_gets_all_from_a_table(registry: Registry, tmp_path: Path
     assert after.record.bounds.declared == {"a": (0, None)}
     assert after.record.compiling is not None
     assert after.estimator.read_bytes() == before.estimator.read_bytes()
+    as_mlflow_reads_it = Model.load(str(after.directory)).load_input_example(str(after.directory))
+    pd.testing.assert_frame_equal(as_mlflow_reads_it, FRAME[:5])
     version = registry.client.get_model_version_by_alias("bare", "new")
     assert (version.version, version.tags) == ("2", {"adopted_from": "1"})
     assert registry.client.get_run(version.run_id).data.metrics == {"test_f1": 0.9}
@@ -73,7 +77,7 @@ def test_what_can_not_be_adopted_is_told(registry: Registry, tmp_path: Path) -> 
     with pytest.raises(InputError, match="Give rows that it was trained on: --data FILE"):
         training.adopt(uri)
     FRAME[["a", "b"]].to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(InputError, match='lacks columns that the model was trained with: "c"'):
+    with pytest.raises(InputError, match=r'rows\.csv lacks columns that the model was trained with: "c"'):
         training.adopt(uri, data=tmp_path / "rows.csv")
     with pytest.raises(InputError, match="must be models:/NAME/VERSION or models:/NAME@ALIAS"):
         training.adopt("unknown/1")

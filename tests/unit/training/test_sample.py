@@ -155,7 +155,9 @@ def test_the_example_has_each_class_and_a_gap() -> None:
     ("declared", "complaint"),
     [
         ({"A": (0, 1)}, 'no column of numbers "A" to declare a range for. Did you mean "a"?'),
-        ({"a": (1, 0)}, 'The range of column "a" ends (0) below its start (1).'),
+        ({"a": 5}, 'The range of column "a" is 5. Give its lowest and highest number: (0, 120), or (0, None).'),
+        ({"a": ("0", 1)}, """The range of column "a" is ('0', 1)."""),
+        ({"a": (np.int64(1), 0)}, 'The range of column "a" ends (0) below its start (1).'),
         ({"a": (0, 2)}, 'Column "a", row 3 of X_sample: 3 is outside the declared range 0 to 2.'),
     ],
 )

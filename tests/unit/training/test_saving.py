@@ -11,6 +11,7 @@ import pytest
 import skops.io
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -20,6 +21,14 @@ from training.notebook import register
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 Y = (X[:, 0] > 0).astype(int)
+
+
+class Foreign:
+    """Of another library, of which scikit-learn can't tell whether it is fitted."""
+
+    def fit(self, rows: Any) -> None: ...
+
+    def predict(self, rows: Any) -> Any: ...
 
 
 def forest() -> Any:
@@ -90,6 +99,8 @@ def test_what_lives_in_this_process_only_can_not_be_written() -> None:
         (LogisticRegression, X, "LogisticRegression is a class."),
         ({"model": 1}, X, "A dict is no model."),
         (FunctionTransformer().fit(X), X, "A FunctionTransformer has no predict()"),
+        (GridSearchCV(LinearRegression(), {}, refit=False), X, "A GridSearchCV with refit=False has no predict()."),
+        (Foreign(), [[1, 2], [1]], "X_sample is no table"),
         (forest(), X[:, :2], "X_sample has 2 columns, and the model was trained with 3."),
         (
             LinearRegression().fit(X, Y),
@@ -110,6 +121,9 @@ def test_a_mistake_is_told_before_mlflow_is_asked(model: Any, rows: Any, complai
         ({"name": "a/b"}, 'MLflow takes no model name like "a/b"'),
         ({"alias": "latest"}, 'MLflow takes no alias like "latest"'),
         ({"X_test": X}, "X_test and y_test go together"),
+        ({"X_test": X[:, :2], "y_test": Y}, "X_test has 2 columns, and the model was trained with 3."),
+        ({"X_test": X[:0], "y_test": []}, "X_test has no rows."),
+        ({"X_test": np.full((40, 3), "x"), "y_test": Y}, "The model can't predict X_test."),
         ({"X_test": X, "y_test": Y[:3]}, "y_test has the shape (3,), and X_test 40 rows"),
         ({"X_test": X, "y_test": Y.astype(str)}, "The figures of X_test and y_test can't be counted"),
         ({"metrics": {"f1": "good"}}, "metrics: f1 is 'good', which is no number."),
