@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import ClientError, web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -28,7 +28,7 @@ from controller.reconcile import Reconciler
 from controller.registry import Registry
 from controller.resources.deployment import PodSettings
 from controller.serve_store import create_app
-from controller.settings import Settings, load
+from controller.settings import Settings, SettingsInvalid, load
 from controller.signals import set_on_signal
 from controller.store import Store
 from controller.verifier import Verifier
@@ -43,14 +43,23 @@ DEFINITION_SECONDS = 5.0
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
     parser.add_argument("part", nargs="?", choices=("controller", "store"), default="controller")
-    part: str = parser.parse_args().part
-    logs.configure()
-    settings = load()
+    parser.add_argument("--log-level", choices=get_args(logs.Level), default="Info", help="what is less is not logged")
+    parser.add_argument("--log-format", choices=get_args(logs.Format), default="json", help="text: for a shell")
+    arguments = parser.parse_args()
+    part: str = arguments.part
+    logs.configure(arguments.log_format, arguments.log_level)
+    try:
+        settings = load()
+    except SettingsInvalid as error:
+        log.error("SettingsInvalid", extra={"error": str(error)})
+        return 78
+    log.info("Started", extra={"part": part})
     try:
         asyncio.run(serve_store(settings) if part == "store" else run(settings))
     except LostLeadershipError as error:
         log.error("LeadershipLost", extra={"error": str(error)})
         return 1
+    log.info("Stopped", extra={"part": part})
     return 0
 
 

@@ -113,7 +113,7 @@ class Children:
             # While a definition is being removed, its kind is refused in these ways. That is no trouble of the model's.
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
                 raise
-            log.info("KindRefused", extra={"resource": str(owner), "error": str(error)})
+            log.info("KindRefused", extra={"error": str(error)})
 
     async def _bring_number(self, owner: Owner, spec: ModelDeploymentSpec, deployment: Object | None) -> None:
         """The autoscaler, and the Deployment's fields outside of its template that the spec names."""

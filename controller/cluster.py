@@ -217,7 +217,7 @@ class Cluster:
         except (ApiError, aiohttp.ClientError, TimeoutError) as error:
             log.warning("EventRefused", extra={"error": str(error) or type(error).__name__})
         level = logging.WARNING if kind == "Warning" else logging.INFO
-        log.log(level, reason, extra={"resource": f"{metadata['namespace']}/{metadata['name']}", "told": message})
+        log.log(level, reason, extra={"told": message})
 
     async def review_token(self, token: str, audience: str) -> str | None:
         """The user whose token this is, or None where it is not valid, or not for `audience`."""

@@ -11,6 +11,7 @@ AUTO_RUNTIME = "Auto"
 
 EngineChoice = Literal["Auto", "Compiled", "Native"]
 Switch = Literal["Enabled", "Disabled"]
+LogLevel = Literal["Info", "Warning", "Error"]
 
 TypeName = Annotated[
     str,
@@ -207,6 +208,8 @@ class ServerDefaults(Spec):
 
     engine: EngineChoice = "Auto"
     ui: Switch = "Enabled"
+    log_level: LogLevel = "Info"
+    access_logs_per_second: float = Field(default=1, ge=0, le=1000)
 
 
 class Server(Spec):
@@ -268,6 +271,18 @@ class Server(Spec):
         default=None,
         description="The page for people at /: what model this is, and a form to try it. Disabled: there is none."
         " Default: the operator's settings, Enabled.",
+    )
+    log_level: LogLevel | None = Field(
+        default=None,
+        description="What is less is not logged. Info: all there is. Warning: what went wrong. Error: what somebody has to look"
+        " at. Default: the operator's settings, Info.",
+    )
+    access_logs_per_second: float | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="How many requests that went well each pod logs at most in a second: method, path, status, duration and ids,"
+        " never what was asked. Mistakes are logged besides. 0: mistakes alone. Default: the operator's settings, 1.",
     )
     batching: Batching | None = Field(
         default=None, description="How requests share the calls of an estimator that is not compiled."

@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 from pydantic import ValidationError
 
-from controller import announcements, pod_gates, status
+from controller import announcements, logs, pod_gates, status
 from controller.api import ModelReference, RolloutSettings
 from controller.children import Children
 from controller.cluster import AlreadyExists, ApiError, Conflict
@@ -76,6 +76,7 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one resource; seconds until the next, or None where an event will tell."""
+        logs.resource.set("/".join(key))
         body = await self._cluster.get("ModelDeployment", *key)
         if body is None or body["metadata"].get("deletionTimestamp"):
             self._forget(key)  # its children go with it: they are owned

@@ -17,6 +17,10 @@ from controller.quantity import bytes_of
 ENVIRONMENT_VARIABLE = "MLSERVING_OPERATOR_SETTINGS"
 
 
+class SettingsInvalid(Exception):
+    """The operator cannot start with what it is told."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(
         alias_generator=AliasGenerator(to_camel),
@@ -268,11 +272,11 @@ class Settings(_Settings):
 
 
 def load() -> Settings:
-    """The settings of this process; exits with a sentence where they are missing or wrong."""
+    """The settings of this process. Raises SettingsInvalid, with a sentence, where they are missing or wrong."""
     text = os.environ.get(ENVIRONMENT_VARIABLE)
     if not text:
-        raise SystemExit(f"{ENVIRONMENT_VARIABLE} is not set: it holds the operator's settings as JSON; the chart sets it")
+        raise SettingsInvalid(f"{ENVIRONMENT_VARIABLE} is not set: it holds the operator's settings as JSON; the chart sets it")
     try:
         return Settings.model_validate_json(text)
     except ValueError as error:
-        raise SystemExit(f"{ENVIRONMENT_VARIABLE} is wrong: {error}") from error
+        raise SettingsInvalid(f"{ENVIRONMENT_VARIABLE} is wrong: {error}") from error

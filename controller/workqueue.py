@@ -143,11 +143,11 @@ class WorkQueue(Generic[K]):
             if failures <= ORDINARY_CONFLICTS:
                 self.add_after(key, CONFLICT_DELAY)
             else:  # somebody keeps writing
-                log.warning("Conflict", extra={"resource": str(key), "retry_seconds": self._back_off(key), "error": str(error)})
+                log.warning("Conflict", extra={"retry_seconds": self._back_off(key), "error": str(error)})
         except Exception as error:
             metrics.reconciles.labels(result="error").inc()
             self._failures[key] = self._failures.get(key, 0) + 1
-            extra = {"resource": str(key), "retry_seconds": self._back_off(key), "error": str(error) or type(error).__name__}
+            extra = {"retry_seconds": self._back_off(key), "error": str(error) or type(error).__name__}
             if _away(error):  # where it was asked, and in what order, says nothing about that
                 log.warning("ApiServerUnavailable", extra=extra)
             else:

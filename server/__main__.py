@@ -26,12 +26,15 @@ def main() -> int:
     """Run one of them; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m server", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("serve", "fetch", "compile", "healthcheck"), default="serve")
-    command = parser.parse_args().command
-    logs.configure()
+    parser.add_argument("--log-format", choices=("json", "text"), default="json", help="text: for a shell")
+    arguments = parser.parse_args()
+    command: str = arguments.command
+    logs.configure(arguments.log_format)
     signal.signal(signal.SIGTERM, _stop)
     told: Settings | None = None
     try:
         told = settings.parse(os.environ)
+        logs.configure(arguments.log_format, told.log_level, told.resource)
         if command == "healthcheck":
             return _healthcheck(told)
         _run(command, told)

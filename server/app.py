@@ -46,7 +46,7 @@ class Application:
         self._lateness = Lateness()
         self.turn = Turn(pod, self._paths, self._stamp, self._tokens, self._lateness)
         """Where most requests are answered, and never reach this."""
-        self._web = Stamped(create_web(pod), self._stamp)
+        self._web = Stamped(create_web(pod), self._stamp, pod.access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,25 +60,30 @@ class Application:
             await self._web(scope, receive, send)
             return
         name = named(head.request_id)
-        logs.request_id.set(name.decode())
+        logs.request.set((name, scope["headers"]))
+        begun, error = scope.get("arrived", time.perf_counter()), None
         try:
             if denied:
                 raise errors.Unauthorized("A bearer token that this server knows is needed: Authorization: Bearer TOKEN.")
             if scope["method"] != "POST":
                 allow = ((b"allow", b"POST"),)
-                status, reply = 405, failure(path, 405, "MethodNotAllowed", "Predictions are asked for with POST.", (), allow)
+                error = "MethodNotAllowed"
+                status, reply = 405, failure(path, 405, error, "Predictions are asked for with POST.", (), allow)
             else:
                 self._admit(scope)
                 status, reply = 200, await self._predict(path, head, receive)
         except errors.Refused as e:
-            self._pod.metrics.errors.labels(e.reason).inc()
+            error = e.reason
+            self._pod.metrics.errors.labels(error).inc()
             status, reply = refusal(path, e)
         except ClientGone:
             return
         except Exception:
+            error = "Internal"
             log.exception("unexpected error", extra={"path": path})
-            self._pod.metrics.errors.labels("Internal").inc()
-            status, reply = 500, failure(path, 500, "Internal", UNEXPECTED)
+            self._pod.metrics.errors.labels(error).inc()
+            status, reply = 500, failure(path, 500, error, UNEXPECTED)
+        self._pod.access.answered(scope["method"], path, status, begun, name, scope["headers"], error)
         headers = [
             (b"content-type", reply.media_type),
             (b"content-length", b"%d" % len(reply.content)),

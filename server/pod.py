@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from server.access import Access
 from server.artifact import Artifact
 from server.engine import Engine
 from server.metrics import Metrics
@@ -39,6 +40,7 @@ class Pod:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.access = Access(settings.access_logs_per_second)
         self.serving: Serving | None = None
         self.draining = False
 

@@ -15,7 +15,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from server import wire
+from server import logs, wire
 from server.app import create_app
 from server.management import create_management
 from server.metrics import Metrics
@@ -46,10 +46,11 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    asyncio.get_running_loop().set_exception_handler(logs.of_loop)
     model, patience = identity(settings), settings.request_timeout_seconds
     app = create_app(pod)
     management = _listening(create_management(pod), settings.management_port, wire.protocol(model), MANAGEMENT_PATIENCE)
-    async with management, _listening(app, settings.port, wire.protocol(model, app.turn), patience):
+    async with management, _listening(app, settings.port, wire.protocol(model, app.turn, pod.access), patience):
         stopped = asyncio.create_task(stop.wait())
         loading = asyncio.create_task(_load(pod))
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)

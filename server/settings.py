@@ -119,6 +119,10 @@ class Settings(_Told):
     auth: Auth | None = None
     fetch_timeout_seconds: Seconds = 300
     """How long the init step tries to get the model."""
+    log_level: Literal["Info", "Warning", "Error"] = "Info"
+    """What is less is not logged."""
+    access_logs_per_second: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 1
+    """So many requests that went well are logged at most; mistakes always are, up to a limit of their own."""
     termination_message_path: Path = TERMINATION_LOG
     """The field of the same name of the container."""
 

@@ -2,12 +2,14 @@
 
 import re
 import secrets
+import time
 from collections.abc import Iterable
 from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import logs
+from server.access import Access
 from server.pod import Pod
 from server.settings import Settings
 
@@ -39,9 +41,10 @@ class Stamp:
 class Stamped:
     """An application whose responses all carry them."""
 
-    def __init__(self, app: ASGIApp, stamp: Stamp) -> None:
+    def __init__(self, app: ASGIApp, stamp: Stamp, access: Access | None = None) -> None:
         self._app = app
         self._stamp = stamp
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -49,11 +52,14 @@ class Stamped:
             await self._app(scope, receive, send)
             return
         name = named(next((value for key, value in scope["headers"] if key == b"x-request-id"), b""))
-        logs.request_id.set(name.decode())
+        logs.request.set((name, scope["headers"]))
+        begun = scope.get("arrived", time.perf_counter())
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *self._stamp.headers(name)]
+                if self._access is not None:
+                    self._access.answered(scope["method"], scope["path"], message["status"], begun, name, scope["headers"])
             await send(message)
 
         await self._app(scope, receive, stamped)

@@ -116,6 +116,9 @@ class Turn:
             seconds = now - one.whole.complete
             self._send(one.whole, 200, one.name, one.typed.reply(_row(predicted, number), seconds))
             serving.predictor.count(predicted.predictions[number : number + 1], seconds)
+        if self._pod.access.due(now):
+            whole = usual[0].whole
+            self._pod.access.write("POST", whole.path, 200, now - whole.begun, usual[0].name, whole.headers)
 
     def _usual(self, whole: Whole, serving: Serving) -> _Usual | None:
         head = Head.of(whole.headers)
@@ -132,7 +135,9 @@ class Turn:
         error = Overloaded(TOO_MANY)
         self._pod.metrics.errors.labels(error.reason).inc()
         status, reply = refusal(whole.path, error)
-        self._send(whole, status, named(head.request_id), reply)
+        name = named(head.request_id)
+        self._send(whole, status, name, reply)
+        self._pod.access.answered("POST", whole.path, status, whole.begun, name, whole.headers, error.reason)
 
     def _send(self, whole: Whole, status: int, name: bytes, reply: Reply) -> None:
         head = lines(reply.headers) + self._stamp.lines(name) if reply.headers else self._stamp.lines(name)

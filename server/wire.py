@@ -13,6 +13,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from server.access import Access
 from server.lane import Lane, Whole
 from server.stamp import lines, new_id
 
@@ -47,6 +48,9 @@ class Protocol(HttpToolsProtocol):
 
     identity: Sequence[tuple[bytes, bytes]] = ()
     """What even the answer to garbage carries."""
+
+    access: Access | None = None
+    """Where it is written down, too."""
 
     lane: Lane | None = None
     whole: Whole | None = None
@@ -286,13 +290,14 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int, kind: str, message: str) -> None:
         """Answer what no route will ever see, in the form of every other error, when all that came before is answered."""
         content = json.dumps({"error": {"type": kind, "message": message, "details": []}}).encode()
+        name = new_id()
         headers = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
             (b"connection", b"close"),
             *self.identity,
-            (b"x-request-id", new_id()),
+            (b"x-request-id", name),
         ]
         self._refusal = b"".join([STATUS_LINE[status], lines(headers), b"\r\n", content])
         in_body, self._head_since = self._arriving and self._head_since is None, None
@@ -305,6 +310,8 @@ class Protocol(HttpToolsProtocol):
                 self._refusal = b""
         elif in_body:
             self._refusal = b""  # that request has its answer
+        if self._refusal and self.access is not None:
+            self.access.answered("-", "-", status, self._begun or time.perf_counter(), name, (), kind)
         if self.whole is None and not self.owed:
             self._part()
 
@@ -331,6 +338,6 @@ def _abandon(cycle: RequestResponseCycle) -> None:
     cycle.message_event.set()
 
 
-def protocol(identity: Sequence[tuple[bytes, bytes]], lane: Lane | None = None) -> type[Protocol]:
+def protocol(identity: Sequence[tuple[bytes, bytes]], lane: Lane | None = None, access: Access | None = None) -> type[Protocol]:
     """The protocol for one model."""
-    return type("ModelProtocol", (Protocol,), {"identity": tuple(identity), "lane": lane})
+    return type("ModelProtocol", (Protocol,), {"identity": tuple(identity), "lane": lane, "access": access})

@@ -272,7 +272,7 @@ def _fetch_resources(server: Object, memory: str) -> Object:
 def _told_server(server: Server, defaults: ServerDefaults) -> Object:
     """What the server is told of how to serve, where that is not what it does anyway: an image of the user's own may be older,
     and refuses what it does not know."""
-    chosen = ServerDefaults(engine=server.engine or defaults.engine, ui=server.ui or defaults.ui)
+    chosen = defaults.model_copy(update=server.model_dump(include=set(ServerDefaults.model_fields), exclude_none=True))
     told = chosen.model_dump(by_alias=True, exclude_defaults=True)
     if server.model_name is not None:
         told["modelName"] = server.model_name

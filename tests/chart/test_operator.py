@@ -57,7 +57,7 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
                 "resources": {"requests": {"cpu": 1}, "limits": {"cpu": None}},
                 "gates": {"maxSize": "1Gi", "environment": "Warn", "signature": "Any", "tags": [TAG], "metrics": [METRIC]},
                 "trust": {"pickle": "Deny", "skopsTypes": ["own.Type"]},
-                "server": {"engine": "Native", "ui": "Disabled"},
+                "server": {"engine": "Native", "ui": "Disabled", "logLevel": "Error", "accessLogsPerSecond": 0.5},
                 "compileMemory": "512Mi",
             },
             serverImage={
@@ -85,11 +85,24 @@ def test_every_value_for_the_operator_reaches_it(helm: Helm) -> None:
     assert [tag.model_dump() for tag in gates.tags] == [TAG]
     assert [metric.model_dump(exclude_none=True) for metric in gates.metrics] == [METRIC]
     assert (trust.pickle, trust.skops_types) == ("Deny", ["own.Type"])
-    assert settings.default_server == ServerDefaults(engine="Native", ui="Disabled")
+    assert settings.default_server == ServerDefaults(
+        engine="Native", ui="Disabled", log_level="Error", access_logs_per_second=0.5
+    )
     assert settings.compile_memory == "512Mi"
     assert settings.max_model_bytes == 5_000_000_000
     assert settings.max_store_bytes == 90 * 1024**3
     assert settings.store_keep_unused_seconds == 900
+
+
+@pytest.mark.parametrize(
+    ("values", "level", "form"), [({}, "Info", "json"), ({"level": "Error", "format": "text"}, "Error", "text")]
+)
+def test_both_containers_log_what_is_wanted_and_how(helm: Helm, values: dict[str, str], level: str, form: str) -> None:
+    pod = helm.render(logs=values).one("StatefulSet")["spec"]["template"]["spec"]
+    options = [f"--log-level={level}", f"--log-format={form}"]
+    assert {each["name"]: each["args"] for each in pod["containers"]} == {
+        name: [name, *options] for name in ("controller", "store")
+    }
 
 
 def test_replicas_find_each_other_and_pods_find_the_store(helm: Helm) -> None:
@@ -166,8 +179,6 @@ def test_prometheus_finds_both_processes_and_keeps_the_namespace_of_each_model(h
 def test_both_containers_are_one_program_over_one_store(rendered: Rendered) -> None:
     controller, store = rendered.container("controller"), rendered.container("store")
     assert controller["image"] == store["image"] == "localhost/modeldeployment-controller:dev"
-    assert "args" not in controller
-    assert store["args"] == ["store"]
     assert "command" not in controller
     assert "command" not in store
     directory = str(parsed(rendered).store_dir)

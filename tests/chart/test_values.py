@@ -128,6 +128,8 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"defaults": {"trust": {"pickle": "Never"}}}, "/defaults/trust/pickle"),
         ({"defaults": {"server": {"engine": "Fast"}}}, "/defaults/server/engine"),
         ({"defaults": {"server": {"image": "own:1"}}}, "'image'"),
+        ({"defaults": {"server": {"accessLogsPerSecond": -1}}}, "/defaults/server/accessLogsPerSecond"),
+        ({"logs": {"level": "Debug"}}, "/logs/level"),
         ({"defaults": {"compileMemory": "1 GB"}}, "/defaults/compileMemory"),
     ],
 )

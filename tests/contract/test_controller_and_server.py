@@ -125,7 +125,8 @@ def test_the_server_does_by_itself_what_a_spec_says_that_says_nothing() -> None:
     for name in ("request_timeout_seconds", "max_body_bytes", "out_of_range", "trust", "gates", "auth"):
         assert getattr(settings, name) == getattr(alone, name), name
     assert settings.served_name == "fraud"
-    assert (alone.engine, alone.ui) == (ServerDefaults().engine, ServerDefaults().ui)
+    for name in ServerDefaults.model_fields:
+        assert getattr(alone, name) == getattr(ServerDefaults(), name), name
 
 
 def test_what_is_not_said_of_batching_is_what_the_description_says() -> None:
@@ -140,6 +141,8 @@ def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
             "engine": "Native",
             "modelName": "Fraud_2.1",
             "ui": "Disabled",
+            "logLevel": "Warning",
+            "accessLogsPerSecond": 0.5,
             "batching": {"maxSize": 8, "maxWaiting": 16},
             "auth": {"tokenSecretRef": {"name": "fraud-tokens"}},
             "maxBodySize": "4Mi",
@@ -153,6 +156,7 @@ def test_the_server_understands_all_that_a_spec_can_say_about_it() -> None:
     assert settings.max_body_bytes == 4 * 1024 * 1024
     assert settings.out_of_range == "Reject"
     assert (settings.engine, settings.served_name, settings.ui) == ("Native", "Fraud_2.1", "Disabled")
+    assert (settings.log_level, settings.access_logs_per_second) == ("Warning", 0.5)
     assert (settings.batching.max_size, settings.batching.max_waiting) == (8, 16)
     assert settings.auth is not None
     (tokens,) = settings.auth.token_files

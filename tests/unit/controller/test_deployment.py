@@ -130,6 +130,8 @@ def test_all_that_is_said_of_the_server_changes_the_hash() -> None:
         {"auth": {"tokenSecretRef": {"name": "a"}}},
         {"auth": {"tokenSecretRef": {"name": "b"}}},
         {"ui": "Disabled"},
+        {"logLevel": "Warning"},
+        {"accessLogsPerSecond": 0},
         {"batching": {"maxSize": 1}},
         {"batching": {"maxWaiting": 1}},
     ]
@@ -144,10 +146,18 @@ def told(template: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_server_is_told_only_what_it_would_not_do_anyway() -> None:
     """An image of somebody's own may be older, and refuses a word that it does not know."""
-    new = {"engine", "modelName", "ui", "batching", "auth"}
+    new = {"engine", "modelName", "ui", "batching", "auth", "logLevel", "accessLogsPerSecond"}
     assert new.isdisjoint(told(template()))
-    assert new.isdisjoint(told(template(server={"engine": "Auto", "ui": "Enabled", "batching": {}})))
-    said: dict[str, Any] = {"engine": "Native", "modelName": "Auto", "ui": "Disabled", "batching": {"maxSize": 8}}
+    usual = {"engine": "Auto", "ui": "Enabled", "batching": {}, "logLevel": "Info", "accessLogsPerSecond": 1}
+    assert new.isdisjoint(told(template(server=usual)))
+    said: dict[str, Any] = {
+        "engine": "Native",
+        "modelName": "Auto",
+        "ui": "Disabled",
+        "batching": {"maxSize": 8},
+        "logLevel": "Error",
+        "accessLogsPerSecond": 0,
+    }
     assert {name: value for name, value in told(template(server=said)).items() if name in new} == said
 
 

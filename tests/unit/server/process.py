@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -61,8 +61,10 @@ class Process:
 
 
 @contextlib.contextmanager
-def started(directory: Path, scratch: Path, command: str = "serve", **changes: Any) -> Iterator[Process]:
-    """`python -m server` for a model directory, gone at the end."""
+def started(
+    directory: Path, scratch: Path, command: str = "serve", program: Sequence[str] = ("-m", "server"), /, **changes: Any
+) -> Iterator[Process]:
+    """`python -m server`, or another program, for a model directory, gone at the end."""
     port, management_port = free_ports(2)
     termination, log = scratch / "termination-log", scratch / "log"
     termination.touch()
@@ -70,7 +72,7 @@ def started(directory: Path, scratch: Path, command: str = "serve", **changes: A
     environment = {**os.environ, "MLSERVING_SETTINGS": json.dumps(factories.value(directory) | told | changes)}
     with log.open("w") as stream:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "server", command],
+            [sys.executable, *program, command],
             cwd=ROOT,
             env=environment,
             stdout=stream,
