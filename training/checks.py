@@ -120,8 +120,18 @@ def remarks(features: pd.DataFrame, columns: Sequence[Column], target: Target, s
                     f'are told apart. If it is an identifier, leave it out with --drop "{column.name}".'
                 )
                 continue
+            if column.name not in settings.require and _digits(features[column.name]):
+                yield (
+                    f'column "{column.name}" holds texts, and most of them are numbers: each is a category. If they are '
+                    f'quantities, say so: --require "{column.name}:number".'
+                )
         if _constant(features[column.name], column):
             yield f'column "{column.name}" is the same in every row, so nothing can be learned from it.'
+
+
+def _digits(texts: pd.Series) -> bool:
+    different = pd.Series(texts.dropna().unique())
+    return bool(pd.to_numeric(different, errors="coerce").notna().mean() > 0.5)
 
 
 def _constant(cells: pd.Series, column: Column) -> bool:

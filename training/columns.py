@@ -47,6 +47,8 @@ class Reader:
     where: Where
     require: Mapping[str, Kind]
     numeric_share: float
+    typed: bool
+    """Whether the file says itself what is a text: then one of digits ("00501") stays what it is."""
 
     def read(self, name: str, cells: pd.Series) -> tuple[Column, pd.Series]:
         """The column and its cells, or an error that names column, row and value."""
@@ -101,6 +103,8 @@ class Reader:
         """Whether most of the values are numbers: then a text among them is a mistake, not a category."""
         if types.is_numeric_dtype(cells) or types.infer_dtype(cells, skipna=True) in NUMBERS:
             return True
+        if self.typed:
+            return False
         share = (~_numbers(cells).isna()).sum() / (~missing).sum()
         return bool(share >= self.numeric_share)
 
@@ -183,6 +187,6 @@ def _numbers(cells: pd.Series) -> pd.Series:
 
 def _number(cell: Any) -> float | None:
     try:
-        return None if isinstance(cell, bool) else float(cell)
+        return None if isinstance(cell, bool | bytes) else float(cell)
     except (TypeError, ValueError):
         return None

@@ -7,6 +7,7 @@ import csv
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -45,6 +46,8 @@ class Raw:
 
     frame: pd.DataFrame
     source: Source
+    typed: bool = False
+    """Whether the file says itself what is a number and what a text. In CSV all is text."""
 
 
 def load(path: Path | None, texts: frozenset[str] = frozenset()) -> Raw:
@@ -83,7 +86,23 @@ def _csv(path: Path, texts: frozenset[str]) -> Raw:
         raise InputError(f"{path.name} can't be read as a table: {str(e).strip().removeprefix(_TOKENIZING)}.") from e
     except EmptyDataError as e:
         raise InputError(f"{path.name} is empty: its first line must name the columns.") from e
+    _refuse_short(frame, path, delimiter)
     return Raw(frame=frame, source=Source(name=path.name, csv=path, delimiter=delimiter))
+
+
+def _refuse_short(frame: pd.DataFrame, path: Path, delimiter: str) -> None:
+    """pandas takes cells that a row ends without for missing values. Such a row has none in the last column either, so that
+    few files have to be looked at again."""
+    width = len(frame.columns)
+    if not frame.iloc[:, -1].isna().any():
+        return
+    for row, (line, record) in enumerate(islice(_records(path, delimiter), 1, None), start=1):
+        if len(record) < width:
+            raise InputError(
+                f'Row {row} (line {line} of {path.name}) ends before column "{frame.columns[len(record)]}": it has '
+                f"{len(record)} of {width} cells. Write the file again if it was cut off; a value that is unknown is an empty "
+                "cell between its delimiters."
+            )
 
 
 _TOKENIZING = "Error tokenizing data. C error: "
@@ -145,7 +164,7 @@ def _parquet(path: Path) -> Raw:
             raise
         raise InputError(f"{path.name} can't be read as a Parquet file: {str(e).splitlines()[0]}") from e
     frame.columns = pd.Index([str(name) for name in frame.columns])
-    return Raw(frame=frame, source=Source(name=path.name))
+    return Raw(frame=frame, source=Source(name=path.name), typed=True)
 
 
 def _refuse_unnamed_and_doubled(names: list[str], file: str) -> None:

@@ -73,7 +73,7 @@ def checked(raw: Raw, settings: RunSettings) -> Table:
     """The table, or the first mistake in it."""
     frame = _chosen(raw.frame, raw.source.name, settings)
     where: Where = raw.source.where
-    reader = Reader(where=where, require=settings.require, numeric_share=settings.numeric_share)
+    reader = Reader(where=where, require=settings.require, numeric_share=settings.numeric_share, typed=raw.typed)
     target = targets.read(frame[settings.target], where, reader, settings)
     columns: list[Column] = []
     cells: dict[str, pd.Series] = {}

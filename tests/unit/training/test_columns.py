@@ -14,7 +14,7 @@ NAN = float("nan")
 
 
 def read(cells: pd.Series, **require: Any) -> tuple[str, bool, list[object], str]:
-    reader = Reader(where=lambda row: f"row {row + 1}", require=require, numeric_share=0.5)
+    reader = Reader(where=lambda row: f"row {row + 1}", require=require, numeric_share=0.5, typed=False)
     column, read = reader.read("x", cells)
     return column.kind, column.optional, [None if pd.isna(cell) else cell for cell in read], str(read.dtype)
 
@@ -59,6 +59,7 @@ def test_cells_get_the_dtypes_of_the_server(cells: pd.Series, kind: str, values:
         ([1, 2], "string", 'Column "x", row 1: 1 is no text'),
         ([NAN, NAN], None, 'Column "x" has no value in any row. Leave it out with --drop "x"'),
         ([{}, "a"], None, 'Column "x", row 1: {} is neither number, text nor true/false'),
+        ([b"1", b"2"], None, "Column \"x\", row 1: b'1' is neither number, text nor true/false. (1 more"),
         (["y" * 50, "1", "2"], None, f'"{"y" * 40}…" is no number'),
     ],
 )

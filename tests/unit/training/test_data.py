@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.unit.training.factories import customers
+from tests.unit.training.factories import customers, settings
 from training.data import load
 from training.errors import InputError
+from training.table import checked
 
 
 def written(directory: Path, text: str, name: str = "table.csv", encoding: str = "utf-8") -> Path:
@@ -80,6 +81,24 @@ def test_parquet_gives_the_same_table_and_leaves_out_an_index(tmp_path: Path) ->
     assert parquet.source.where(2) == "row 3"
 
 
+def test_a_text_of_digits_in_a_parquet_file_stays_a_text(tmp_path: Path) -> None:
+    frame = customers()
+    frame["zip"] = [f"{10 * row:05d}" for row in range(len(frame))]
+    frame["region"] = pd.Categorical(frame["zip"].str[2:4])
+    frame.to_parquet(tmp_path / "t.parquet")
+    raw = load(tmp_path / "t.parquet")
+    found = checked(raw, settings())
+    assert found.all.features["zip"].tolist() == frame["zip"].tolist()
+    assert found.all.features["region"].tolist() == frame["region"].tolist()
+    assert [note for note in found.notes if '"zip"' in note] == [
+        'note: column "zip" holds texts, and most of them are numbers: each is a category. If they are quantities, say so: '
+        '--require "zip:number".'
+    ]
+    asked = checked(raw, settings(require={"zip": "number", "region": "string"}))
+    assert asked.all.features["zip"].tolist() == [10.0 * row for row in range(len(frame))]
+    assert len(asked.notes) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -89,6 +108,11 @@ def test_parquet_gives_the_same_table_and_leaves_out_an_index(tmp_path: Path) ->
         (",a\n0,1\n", "Column 1 of table.csv has no name. If it is the index of a DataFrame"),
         ("a,b\n1,2\n3,4,5\n", "Expected 2 fields in line 3, saw 3"),
         ("a,b\n1,2,3\n3,4,5\n", "more cells than its first line has names"),
+        (
+            'a,b,c\n1,"x\ny",2\n\n3,z\n4,z,5\n',
+            'Row 2 (line 5 of table.csv) ends before column "c": it has 2 of 3 cells. Write the file again if it was cut off',
+        ),
+        ("a,b,c\n1,,\n2\n", 'Row 2 (line 3 of table.csv) ends before column "b": it has 1 of 3 cells'),
         ('a,b\n1,"2\n', "table.csv can't be read as a table"),
     ],
 )
