@@ -108,6 +108,7 @@ def register(
     An InputError says what has to change first; nothing is registered then.
     """
     names.insist(name, alias)
+    _insist_on_kinds(target, metrics=metrics, ranges=ranges, params=params, tags=tags)
     _insist_on_fitted(model)
     given = sample.read(model, X_sample)
     predictions = _asked(model, given)
@@ -162,6 +163,15 @@ def register(
     )
     print(registered)
     return registered
+
+
+def _insist_on_kinds(target: Any, **named: Any) -> None:
+    """A notebook checks no types."""
+    if target is not None and not isinstance(target, str):
+        raise InputError(f'target is {target!r}. Pass the name of what is predicted: target="{target}".')
+    for argument, given in named.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"{argument} is a {type(given).__name__}. Pass a dict: {argument}={{name: value}}.")
 
 
 def _insist_on_fitted(model: Any) -> None:

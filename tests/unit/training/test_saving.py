@@ -126,6 +126,9 @@ def test_a_mistake_is_told_before_mlflow_is_asked(model: Any, rows: Any, complai
         ({"X_test": np.full((40, 3), "x"), "y_test": Y}, "The model can't predict X_test."),
         ({"X_test": X, "y_test": Y[:3]}, "y_test has the shape (3,), and X_test 40 rows"),
         ({"X_test": X, "y_test": Y.astype(str)}, "The figures of X_test and y_test can't be counted"),
+        ({"target": 3}, 'target is 3. Pass the name of what is predicted: target="3".'),
+        ({"metrics": [("f1", 1)]}, "metrics is a list. Pass a dict: metrics={name: value}."),
+        ({"ranges": (0, 1)}, "ranges is a tuple. Pass a dict: ranges={name: value}."),
         ({"metrics": {"f1": "good"}}, "metrics: f1 is 'good', which is no number."),
     ],
 )
