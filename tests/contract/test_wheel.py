@@ -31,6 +31,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "venv" / "bin"
 
 
+@pytest.fixture(scope="module")
+def editable(installed: Path) -> Path:
+    """The command of `pip install -e .`, beside that of the wheel."""
+    place = installed.parents[1] / "editable"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel:editable", "-d", str(place)]
+    subprocess.run(build, cwd=CHECKOUT, check=True, capture_output=True)
+    (wheel,) = place.glob("*.whl")
+    target = ["--target", str(place / "packages"), "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", "install", *target], check=True, capture_output=True)
+    return place / "packages"
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Where the user works: with packages that have the names of ours in the checkout."""
@@ -56,6 +68,17 @@ def test_the_script_and_a_notebook_use_the_wheel_and_not_the_folder(installed: P
         "training.register(LogisticRegression(max_iter=500).fit(X, y), X, name='wheel')"
     )
     assert "wheel version 1" in run(str(installed / "python"), "-c", cell)
+
+
+def test_an_editable_installation_has_the_script_and_the_package_too(editable: Path, home: Path) -> None:
+    paths = [str(editable), (next(editable.glob("*.pth")).read_text().strip())]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    for command in (
+        [str(editable / "bin" / "mdep-train"), "--help"],
+        [sys.executable, "-P", "-c", "from modeldeployment import training; print('usage: mdep-train', training.adopt)"],
+    ):
+        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+        assert done.stdout.startswith("usage: mdep-train"), done.stderr
 
 
 def test_it_holds_training_and_of_the_server_only_what_compiles(installed: Path) -> None:

@@ -17,22 +17,35 @@ ROOMS = ("server", "training")
 IMPORT = re.compile(rf"^(\s*)from ({'|'.join(ROOMS)})\b", re.MULTILINE)
 """The only form in which these rooms import each other and themselves."""
 
+EDITABLE = '''"""The checkout's own `training`, under the name that it has in the wheel."""
+
+import sys
+
+import training
+
+sys.modules[f"{__name__}.training"] = training
+'''
+"""An editable installation is the checkout as it is, which pip puts on the path."""
+
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Called by `pip install`, `pip wheel` and `hatchling build`; an editable installation is the checkout as it is."""
+    """Called by `pip install`, `pip wheel` and `hatchling build`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Lay out the package, and let the wheel need what training needs."""
-        if version == "editable":
-            return
+        build_data["dependencies"] = self.metadata.core.optional_dependencies["training"]
         whole = Path(self._place().name) / NAME
+        if version == "editable":
+            whole.mkdir()
+            (whole / "__init__.py").write_text(EDITABLE)
+            build_data["force_include_editable"][str(whole)] = NAME
+            return
         for source in needed(Path(self.root)):
             place = whole / source.parent.name / source.name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(IMPORT.sub(rf"\1from {NAME}.\2", source.read_text()))
         (whole / "__init__.py").write_text('"""From a fitted scikit-learn model to a version that a ModelDeployment serves."""\n')
         build_data["force_include"][str(whole)] = NAME
-        build_data["dependencies"] = self.metadata.core.optional_dependencies["training"]
 
     def _place(self) -> "tempfile.TemporaryDirectory[str]":
         self._scratch = tempfile.TemporaryDirectory()  # kept until the builder is done with the hook
