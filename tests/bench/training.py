@@ -53,6 +53,7 @@ def main() -> None:
     figures = {
         **{name: largest[name] for name in ("rows", "peak_memory_ratio", "overhead_ratio")},
         **{name: found[0].get(name) for name in ("size_reduction", "accuracy_drop")},
+        **_divided(growth),
         "growth": growth,
         "optimized": found,
         "machine": report.machine(),
@@ -103,6 +104,20 @@ def _measured(place: Path, uri: str, rows: int) -> Figures:
         "bare peak, MB": round(bare["peak"] / 1e6),
         "run peak, MB": round(run["peak"] / 1e6),
         "peak_memory_ratio": round(run["peak"] / bare["peak"], 2),
+    }
+
+
+def _divided(growth: list[Figures]) -> Figures:
+    """What is around the fits, as seconds and megabytes that are the same at any size, and the share that grows with the fits."""
+    small, large = (pick(growth, key=lambda row: int(row["rows"])) for pick in (min, max))
+    if small is large:
+        return {}
+    around = [row["run, s"] - row["bare fits, s"] for row in (small, large)]
+    share = (around[1] - around[0]) / (large["bare fits, s"] - small["bare fits, s"])
+    return {
+        "overhead_constant_seconds": round(around[0] - share * small["bare fits, s"], 1),
+        "overhead_share_that_grows": round(share, 3),
+        "peak_memory_constant_mb": small["run peak, MB"] - small["bare peak, MB"],
     }
 
 
