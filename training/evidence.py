@@ -17,12 +17,15 @@ from training.columns import Column
 from training.settings import RunSettings
 from training.table import Part, Table
 
+SPLIT = ("seed", "test_size")
+"""What decides, beside the table, which rows are in the test part."""
+
 
 def example_rows(part: Part, count: int) -> pd.DataFrame:
     """A few rows: the first of each class, then whatever comes first."""
-    _, first = np.unique(part.labels, return_index=True)
-    others = [row for row in range(len(part.labels)) if row not in set(first)]
-    return part.features.iloc[sorted([*sorted(first), *others][:count])].reset_index(drop=True)
+    first = [] if part.labels.dtype.kind == "f" else sorted(np.unique(part.labels, return_index=True)[1].tolist())
+    rows = list(dict.fromkeys([*first, *range(min(count, len(part.labels)))]))[:count]
+    return part.features.iloc[sorted(rows)].reset_index(drop=True)
 
 
 def written(rows: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +63,12 @@ def record(table: Table, train: Part, metrics: Mapping[str, float], settings: Ru
     """All that this project adds to an MLflow model. A metric that is no number says nothing."""
     return Record(
         bounds=bounds(train, table.columns, settings),
-        data={"fingerprint": table.fingerprint, "rows": table.rows, "columns": len(table.columns)},
+        data={
+            "fingerprint": table.fingerprint,
+            "rows": table.rows,
+            "columns": len(table.columns),
+            **settings.model_dump(include=set(SPLIT)),
+        },
         target=table.target,
         metrics={name: value for name, value in metrics.items() if math.isfinite(value)},
     )

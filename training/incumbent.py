@@ -11,6 +11,7 @@ from server.settings import Trust
 from training import gates
 from training.errors import NotGoodEnough
 from training.evaluate import Scores, evaluate
+from training.evidence import SPLIT
 from training.figures import told
 from training.registry import Registry
 from training.settings import RunSettings
@@ -24,7 +25,7 @@ class Incumbent:
     version: str
     scores: Scores
     why_not: str | None = None
-    same_table: bool = False
+    same_split: bool = False
     """Else it may have been trained on these very rows, which flatters it."""
 
     def insist(self, scores: Scores, losses: Mapping[str, float]) -> None:
@@ -37,7 +38,7 @@ class Incumbent:
         """For a person, in one line."""
         if self.why_not is not None:
             return f"it can't be asked the same rows ({self.why_not})"
-        return f"{told(self.scores)} on the same rows{'' if self.same_table else ', some of which it may have been trained on'}"
+        return f"{told(self.scores)} on the same rows{'' if self.same_split else ', some of which it may have been trained on'}"
 
 
 def incumbent(registry: Registry, settings: RunSettings, test: Part, table: Table) -> Incumbent | None:
@@ -53,8 +54,8 @@ def incumbent(registry: Registry, settings: RunSettings, test: Part, table: Tabl
             loaded = model.load(about, Trust())
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on versions of scikit-learn: what counts is the answer
-                scores = evaluate(loaded.estimator, test)
+                scores = evaluate(loaded.estimator, test, table.positive)
         except Exception as e:  # another model for other columns, or one that needs what is not here
             return Incumbent(version=number, scores={}, why_not=f"{type(e).__name__}: {' '.join(str(e).split())[:200]}")
-    data = about.record.data or {}
-    return Incumbent(version=number, scores=scores, same_table=data.get("fingerprint") == table.fingerprint)
+    mine = {"fingerprint": table.fingerprint, **settings.model_dump(include=set(SPLIT))}
+    return Incumbent(version=number, scores=scores, same_split=mine.items() <= (about.record.data or {}).items())

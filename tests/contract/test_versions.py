@@ -107,6 +107,7 @@ def test_a_run_below_its_gates_leaves_nothing_and_one_above_is_compared(registry
     other = train(registry.uri, *quick, "--seed", "7")
     assert other.code == 0
     assert "champion is version 1: accuracy 0.9" in other.out
+    assert "on the same rows, some of which it may have been trained on" in other.out
     found = registry.client.get_model_version_by_alias("gated", "champion")
     assert str(found.version) == "2"
     run = registry.client.get_run(found.run_id)

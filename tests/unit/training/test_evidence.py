@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -26,6 +27,12 @@ def test_the_example_has_a_row_of_each_class_and_is_json() -> None:
     assert rows.isna().to_numpy().any()
     json.dumps(rows.to_dict("split"), allow_nan=False)
     assert len(evidence.example_rows(test, 2)) == 2
+
+
+def test_an_example_of_quantities_takes_no_time_on_a_large_table() -> None:
+    labels = np.random.default_rng(0).normal(size=100_000)
+    rows = evidence.example_rows(Part(features=pd.DataFrame({"a": np.arange(100_000)}), labels=labels), 5)
+    assert rows["a"].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_answer_survives_yaml_bit_for_bit() -> None:
@@ -66,7 +73,7 @@ def test_the_record_names_the_data_and_how_good_the_model_is() -> None:
     train = Part(features=found.all.features[:10], labels=found.all.labels[:10])
     metrics = {"test_f1": 0.9, "test_roc_auc": math.nan}
     record = evidence.record(found, train, metrics, settings())
-    assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4}
+    assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4, "seed": 42, "test_size": 0.2}
     assert record.bounds == evidence.bounds(train, found.columns, settings())
     assert (record.format, record.target) == (1, "churn")
     assert record.metrics == {"test_f1": 0.9}
