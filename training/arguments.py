@@ -31,6 +31,9 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
     about.add_argument("--data", type=Path, metavar="FILE", help="CSV or Parquet; else scikit-learn's breast cancer table")
     about.add_argument("--target", metavar="COLUMN", help="the column to predict; needed with --data")
     about.add_argument("--task", choices=get_args(Task), help="else told from the values of the target")
+    about.add_argument(
+        "--positive", metavar="CLASS", help="of two classes the one that figures are about; else a rare one, else the second"
+    )
     about.add_argument("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
     about.add_argument(
         "--require",
@@ -52,8 +55,6 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
         how.add_argument(
             "--min-samples-split", type=int, default=default["min_samples_split"], metavar="N", help="default: %(default)s"
         )
-    else:
-        run.set_defaults(**{name: default[name] for name in ("trees", "max_depth", "min_samples_split")})
     how.add_argument("--balance", action="store_true", help="give each class the same weight, however rare it is")
     how.add_argument("--folds", type=int, default=default["folds"], metavar="N", help="default: %(default)s")
     how.add_argument("--test-size", type=float, default=default["test_size"], metavar="SHARE", help="default: %(default)s")
@@ -141,6 +142,7 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
             data=given.data,
             target=given.target or BUILT_IN_TARGET,
             task=given.task,
+            positive=given.positive,
             name=given.name or BUILT_IN_NAME,
             alias=given.alias,
             report=given.report,
@@ -152,9 +154,7 @@ def settings(given: argparse.Namespace, environment: Mapping[str, str]) -> RunSe
             require=dict(_requirement(text) for text in given.require),
             ranges=ranges(given),
             duplicates=given.duplicates,
-            trees=given.trees,
-            max_depth=given.max_depth,
-            min_samples_split=given.min_samples_split,
+            **{name: getattr(given, name) for name in ("trees", "max_depth", "min_samples_split") if hasattr(given, name)},
             balance=given.balance,
             folds=given.folds,
             test_size=given.test_size,

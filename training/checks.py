@@ -5,12 +5,13 @@ Pure.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.columns import Column, Where
+from training.columns import EXACT, Column, Where
 from training.errors import InputError
 from training.settings import RunSettings
 from training.target import Target
@@ -86,12 +87,20 @@ def _like(cells: pd.Series, column: Column, target: Target) -> str | None:
         if np.array_equal(values[there], known[there]):
             return "is the same as"
         return "is only another unit of" if _linear(values[there], known[there]) else None
-    values, different = pd.factorize(cells, use_na_sentinel=False)
     classes, names = pd.factorize(target.labels)
-    if len(different) != len(names):
-        return None
-    pairs = np.unique(values.astype(np.int64) * len(names) + classes)
-    return "has a value of its own for each class of" if len(pairs) == len(names) else None
+    values, _ = pd.factorize(cells)
+    there = values >= 0
+    enough = there.sum() >= max(SMALL, len(values) // 2)
+    copied = enough and _pairs(values[there], classes[there], len(names))
+    if not copied:  # that it has none can be a value as well
+        copied = _pairs(pd.factorize(cells, use_na_sentinel=False)[0], classes, len(names))
+    return "has a value of its own for each class of" if copied else None
+
+
+def _pairs(values: npt.NDArray[np.intp], classes: npt.NDArray[np.intp], count: int) -> bool:
+    """Whether each value goes with one class only, and each of all classes with one value."""
+    pairs = np.unique(values.astype(np.int64) * count + classes)
+    return len(pairs) == count == len(np.unique(values)) == len(np.unique(classes))
 
 
 def _linear(values: npt.NDArray[np.float64], known: npt.NDArray[np.float64]) -> bool:
@@ -100,16 +109,19 @@ def _linear(values: npt.NDArray[np.float64], known: npt.NDArray[np.float64]) -> 
     return bool(size > 0 and np.vdot(a, b) ** 2 >= LINEAR * size)
 
 
-def remarks(features: pd.DataFrame, columns: Sequence[Column], target: Target, settings: RunSettings) -> Iterator[str]:
+def remarks(
+    features: pd.DataFrame, columns: Sequence[Column], target: Target, positive: Any, settings: RunSettings
+) -> Iterator[str]:
     """What a person should know who reads the figures."""
     if target.task == "classification":
         classes, counts = np.unique(target.labels, return_counts=True)
         rarest = int(np.argmin(counts))
         if counts[rarest] < settings.rare_share * len(target.labels):
+            about = "" if positive is None else f", which are those of class {positive}"
             yield (
                 f"class {classes[rarest]} is one row in {len(target.labels) / counts[rarest]:.0f}: whoever never answers it has "
-                f"an accuracy of {1 - counts[rarest] / len(target.labels):.3f}. Look at recall and PR AUC; --balance gives each "
-                "class the same weight."
+                f"an accuracy of {1 - counts[rarest] / len(target.labels):.3f}. Look at recall and PR AUC{about}; --balance "
+                "gives each class the same weight."
             )
     for column in columns:
         if column.kind == "string":
@@ -125,6 +137,12 @@ def remarks(features: pd.DataFrame, columns: Sequence[Column], target: Target, s
                     f'column "{column.name}" holds texts, and most of them are numbers: each is a category. If they are '
                     f'quantities, say so: --require "{column.name}:number".'
                 )
+        if column.kind == "number" and features[column.name].abs().max() > EXACT and features[column.name].mod(1).max() == 0:
+            yield (
+                f'column "{column.name}" has whole numbers of more than 15 digits, of which the last ones are lost. If it is an '
+                f'identifier, leave it out with --drop "{column.name}".'
+            )
+            continue
         if _constant(features[column.name], column):
             yield f'column "{column.name}" is the same in every row, so nothing can be learned from it.'
 

@@ -24,6 +24,8 @@ TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 DATE = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?"
 DAY_FIRST = r"\d{1,2}\.\d{1,2}\..*"
 COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+"
+EXACT = 2**53
+"""Up to here every whole number is a float64 of its own."""
 LOOKED_AT = 1000
 """So many of a column's texts say what it holds."""
 MOST = 0.9

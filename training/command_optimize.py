@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from training import arguments
+from training import arguments, names
 from training.command_run import step
 from training.errors import InputError
 from training.evaluate import Scores
@@ -41,7 +41,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 def do(given: argparse.Namespace, environment: Mapping[str, str]) -> None:
     """Measure, choose, register."""
     settings = arguments.settings(given, environment)
-    if given.max_drop < 0:
+    if not given.max_drop >= 0:
         raise InputError(f"--max-drop {given.max_drop:g} must not be negative.")
     limits = Limits(
         metric=given.metric,
@@ -50,7 +50,7 @@ def do(given: argparse.Namespace, environment: Mapping[str, str]) -> None:
         max_p95=None if given.max_p95 is None else duration(given.max_p95),
     )
     plain = re.sub(r"[^\w.-]+", "-", settings.name)
-    results = given.results or Path(f"optimize-{plain}.jsonl")
+    results = names.insist_on_place("--results", given.results or Path(f"optimize-{plain}.jsonl"))
     try:
         outcome, choice = optimize(settings, limits, results, step)
     except KeyboardInterrupt:

@@ -49,11 +49,20 @@ class Judged:
     probabilities: npt.NDArray[np.float64] | None
     """A column a class; None where quantities are predicted."""
     classes: npt.NDArray[Any] | None
+    meant: Any = None
+    """Of two classes the one that figures are about, where it is not the second."""
 
     @property
     def positive(self) -> Any:
-        """The second of two classes in sorted order (1 of 0 and 1, "yes" of "no" and "yes"); None where there are not two."""
-        return self.classes[1] if self.classes is not None and len(self.classes) == 2 else None
+        """The one of two classes that figures are about; None where there are not two."""
+        if self.classes is None or len(self.classes) != 2:
+            return None
+        return self.classes[1] if self.meant is None else self.meant
+
+    @property
+    def column(self) -> int:
+        """That of the positive class among the probabilities."""
+        return int(np.flatnonzero(self.classes == self.positive)[0])
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:
@@ -75,15 +84,15 @@ def spread(scores: Sequence[Scores]) -> dict[str, Spread]:
     return {metric: Spread(mean=float(np.mean(those)), std=float(np.std(those))) for metric, those in values.items()}
 
 
-def judge(pipeline: Pipeline, part: Part) -> Judged:
-    """Ask it."""
+def judge(pipeline: Pipeline, part: Part, positive: Any = None) -> Judged:
+    """Ask it. `positive`: of two classes the one that figures are about, else the second in sorted order."""
     classes = getattr(pipeline, "classes_", None)
     probabilities = None if classes is None else _asked(pipeline.predict_proba, part.features)
     if probabilities is not None and _answers_the_likeliest(pipeline):
         predictions = pipeline.classes_.take(probabilities.argmax(axis=1))
     else:
         predictions = _asked(pipeline.predict, part.features)
-    return Judged(labels=part.labels, predictions=predictions, probabilities=probabilities, classes=classes)
+    return Judged(labels=part.labels, predictions=predictions, probabilities=probabilities, classes=classes, meant=positive)
 
 
 def _answers_the_likeliest(pipeline: Any) -> bool:
@@ -109,7 +118,7 @@ def scores(judged: Judged) -> Scores:
     truth, probabilities = judged.truth, judged.probabilities
     squares = np.square(probabilities - truth).sum(axis=1).mean()
     if two:
-        truth, probabilities = truth[:, 1], probabilities[:, 1]
+        truth, probabilities = truth[:, judged.column], probabilities[:, judged.column]
     return {
         "accuracy": float(accuracy_score(labels, predictions)),
         "precision": float(precision_score(labels, predictions, zero_division=0, **how)),
@@ -121,9 +130,9 @@ def scores(judged: Judged) -> Scores:
     }
 
 
-def evaluate(pipeline: Pipeline, part: Part) -> Scores:
+def evaluate(pipeline: Pipeline, part: Part, positive: Any = None) -> Scores:
     """Ask it, and count."""
-    return scores(judge(pipeline, part))
+    return scores(judge(pipeline, part, positive))
 
 
 def _asked(ask: Callable[[pd.DataFrame], npt.NDArray[Any]], rows: pd.DataFrame) -> npt.NDArray[Any]:

@@ -48,7 +48,8 @@ def importances(pipeline: Pipeline, part: Part, seed: int) -> list[Importance]:
         size = len(chosen.labels)
         order = np.concatenate([turn * size + random.permutation(size) for turn in range(repeats)])
         name = columns[number]
-        dealt = again.assign(**{name: again[name].take(order).array})
+        dealt = again.copy(deep=False)
+        dealt[name] = again[name].take(order).array
         judged = judge(pipeline, Part(features=dealt, labels=np.tile(chosen.labels, repeats)))
         falls = [whole - _score(_turn(judged, turn, size)) for turn in range(repeats)]
         return Importance(column=name, mean=float(np.mean(falls)), std=float(np.std(falls)))

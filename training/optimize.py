@@ -98,8 +98,10 @@ def _search(table: Table, parts: Split, settings: RunSettings, limits: Limits, r
                 found = before.get(name)
                 if found is None:
                     found = _tried(table, parts, spec, name, settings, measuring, test=large is None)
-                    with results.open("a") as file:
-                        file.write(found.model_dump_json() + "\n")
+                    with results.open("a+b") as file:
+                        file.seek(max(file.tell() - 1, 0))
+                        cut_off = file.read() not in (b"", b"\n")
+                        file.write(b"\n" * cut_off + found.model_dump_json().encode() + b"\n")
                 large = large or found
                 _tell(found, large, limits, say, known=name in before)
             yield found
@@ -108,7 +110,7 @@ def _search(table: Table, parts: Split, settings: RunSettings, limits: Limits, r
 def known(results: Path) -> dict[str, Found]:
     """What an earlier command has found. A line that it was writing when it was ended is found again."""
     found = {}
-    for line in results.read_text().splitlines() if results.exists() else ():
+    for line in results.read_bytes().splitlines() if results.exists() else ():
         try:
             one = Found.model_validate(json.loads(line))
         except (ValueError, ValidationError):
@@ -125,7 +127,7 @@ def _tried(
 
     began, recipe = time.monotonic(), spec.recipe
     scores = [
-        evaluate(fit(fold.train, table.columns, recipe, table.task, settings), fold.test)
+        evaluate(fit(fold.train, table.columns, recipe, table.task, settings), fold.test, table.positive)
         for fold in folds(parts.train, table.task, settings)
     ]
     spreads = spread(scores)
@@ -145,7 +147,7 @@ def _tried(
         key=name,
         spec=spec,
         folds={metric: (each.mean, each.std) for metric, each in spreads.items()},
-        test=evaluate(pipeline, parts.test) if test else None,
+        test=evaluate(pipeline, parts.test, table.positive) if test else None,
         size=largest,
         dump=_dumped(pipeline, 3),
         plain=_dumped(pipeline, 0),

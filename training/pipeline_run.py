@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sklearn.pipeline import Pipeline
 
+from training import names
 from training.data import load
 from training.estimators import Recipe, recipe
 from training.evaluate import Scores, Spread, evaluate, folds, judge, spread
@@ -47,7 +48,7 @@ def run(settings: RunSettings, step: Step) -> Outcome:
     chosen, scores = recipe(settings), []
     for number, fold in enumerate(folds(parts.train, table.task, settings), start=1):
         with step(f"fold {number}") as say:
-            scores.append(evaluate(fit(fold.train, table.columns, chosen, table.task, settings), fold.test))
+            scores.append(evaluate(fit(fold.train, table.columns, chosen, table.task, settings), fold.test, table.positive))
             say(told(scores[-1]))
         del fold  # before the next one is made
 
@@ -76,7 +77,7 @@ def connected(settings: RunSettings, step: Step) -> "Registry":
         from training.registry import connect
 
         registry = connect(settings.tracking_uri)
-        say(f"answers at {settings.tracking_uri}")
+        say(f"answers at {names.without_secret(settings.tracking_uri)}")
     return registry
 
 
@@ -103,7 +104,7 @@ def finish(
 ) -> Outcome:
     """Test what was chosen, show it and register it. `files` and `parameters`: of how it was found."""
     with step("test") as say:
-        judged = judge(pipeline, parts.test)
+        judged = judge(pipeline, parts.test, table.positive)
         test = scored(judged)
         say(told(test))
 

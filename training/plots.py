@@ -119,8 +119,9 @@ def _calibration(axes: Axes, judged: Judged) -> None:
     """Of two classes the positive one's probability, of more that of the predicted class."""
     assert judged.probabilities is not None  # noqa: S101 - only where there are classes
     if judged.positive is not None:
-        said, truth = judged.probabilities[:, 1], judged.labels == judged.positive
-        what = f'probability of "{name(judged.positive, 1)}"', f'share of "{name(judged.positive, 1)}"'
+        said, truth = judged.probabilities[:, judged.column], judged.labels == judged.positive
+        called = name(judged.positive, judged.column)
+        what = f'probability of "{called}"', f'share of "{called}"'
     else:
         said, truth = judged.probabilities.max(axis=1), judged.predictions == judged.labels
         what = "probability of the predicted class", "share that is right"
@@ -143,7 +144,8 @@ def _curves(judged: Judged) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.
     assert judged.probabilities is not None  # noqa: S101 - as above
     truth = judged.truth
     if judged.positive is not None:
-        return [(truth[:, 1], judged.probabilities[:, 1], f"{name(judged.positive, 1)}: ", BLUE)]
+        column = judged.column
+        return [(truth[:, column], judged.probabilities[:, column], f"{name(judged.positive, column)}: ", BLUE)]
     most = sorted(np.argsort(-truth.sum(axis=0), kind="stable")[:CURVES].tolist())
     colors = matplotlib.colormaps["tab10"]
     return [

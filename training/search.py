@@ -135,6 +135,7 @@ def key(table: Table, spec: Spec, settings: RunSettings) -> str:
         "data": table.fingerprint,
         "columns": [(column.name, column.kind, column.optional) for column in table.columns],
         "task": table.task,
+        "positive": str(table.positive),
         "settings": settings.model_dump(include={"folds", "test_size", "seed", "max_categories"}),
         "spec": spec.model_dump(),
         "scikit-learn": version("scikit-learn"),

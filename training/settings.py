@@ -90,6 +90,9 @@ class RunSettings(BaseModel):
     ranges: dict[str, Range] = {}
     """What a person declares as possible; a value outside is refused here, and later by the server."""
 
+    positive: str | None = None
+    """Of two classes the one that precision, recall, F1 and PR AUC are about. None: a rare one, else the second."""
+
     duplicates: Duplicates = "keep"
     """Rows that are in the table twice; one of them in each part makes the figures look better than they are."""
 
@@ -133,6 +136,11 @@ class RunSettings(BaseModel):
         if "://" not in uri and uri != "databricks":
             raise InputError(f'"{uri}" is no address of an MLflow: it must begin like {DEFAULT_TRACKING_URI}.')
         return uri
+
+    @field_validator("report")
+    @classmethod
+    def _report_has_a_folder(cls, report: Path | None) -> Path | None:
+        return None if report is None else names.insist_on_place("--report", report)
 
     @field_validator("alias")
     @classmethod

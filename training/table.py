@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,8 @@ class Table:
     rows: int
     columns: tuple[Column, ...]
     task: Task
+    positive: Any
+    """Of two classes the one that precision, recall and F1 are about; None where there are not two."""
     target: str
     source: str
     fingerprint: str
@@ -92,13 +95,15 @@ def checked(raw: Raw, settings: RunSettings) -> Table:
         features, target, where = _once(features, target, first, where)
         notes.append(f"{len(first) - len(features)} rows that repeat another one are left out")
     targets.enough(target, where, settings)
+    positive = targets.positive(target, settings)
     checks.refuse_copies(features, columns, target, settings)
-    notes += [f"note: {remark}" for remark in checks.remarks(features, columns, target, settings)]
+    notes += [f"note: {remark}" for remark in checks.remarks(features, columns, target, positive, settings)]
     return Table(
         all=Part(features=features, labels=target.labels),
         rows=len(features),
         columns=tuple(columns),
         task=target.task,
+        positive=positive,
         target=settings.target,
         source=raw.source.name,
         fingerprint=fingerprint(features, settings.target, target.labels),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.columns import Reader, Where, refuse
+from training.columns import EXACT, Reader, Where, refuse
 from training.errors import InputError
 from training.settings import RunSettings, Task
 
@@ -59,6 +59,12 @@ def read(cells: pd.Series, where: Where, reader: Reader, settings: RunSettings) 
                 name, cells, fractional, where, "is no class, but a quantity.",
                 "Leave --task out, or ask for --task regression.",
             )  # fmt: skip
+        large = np.abs(values) >= EXACT
+        if large.any():
+            refuse(
+                name, cells, large, where, "has more digits than a number can hold, so classes would be taken for each other.",
+                "Give the classes names, or shorter numbers.",
+            )  # fmt: skip
         values = values.astype("int64")
     elif column.kind == "string":
         values = values.astype(object)
@@ -86,6 +92,26 @@ def enough(target: Target, where: Where, settings: RunSettings) -> None:
             f"at least {least} of each class. Add rows, leave the class out or merge it with another, or ask for fewer "
             "--folds."
         )
+
+
+def positive(target: Target, settings: RunSettings) -> Any:
+    """Of two classes the one that precision, recall, F1 and PR AUC are about: the one that is asked for, else a rare one, else
+    the second in sorted order (1 of 0 and 1, "yes" of "no" and "yes")."""
+    asked = settings.positive
+    if target.task == "regression":
+        if asked is not None:
+            raise InputError(f"--positive {asked} names a class, and quantities are predicted.")
+        return None
+    classes, counts = np.unique(target.labels, return_counts=True)
+    if asked is not None:
+        named = {str(label).casefold() if isinstance(label, bool | np.bool_) else str(label): label for label in classes}
+        if len(classes) != 2 or (found := named.get(asked, named.get(asked.casefold()))) is None:
+            raise InputError(f"--positive {asked} must be one of two classes; there are {', '.join(map(str, classes[:20]))}.")
+        return found
+    if len(classes) != 2:
+        return None
+    rarer = int(np.argmin(counts))
+    return classes[rarer if counts[rarer] < settings.rare_share * len(target.labels) else 1]
 
 
 def _enough_quantities(labels: Labels, tests: int, settings: RunSettings) -> None:

@@ -70,6 +70,12 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, complaint: st
     assert complaint in str(raised.value)
 
 
+def test_what_one_command_has_another_does_not_take(tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text("trees = 200")
+    with pytest.raises(InputError, match='there is no setting "trees"'):
+        parsed(parser(), ["optimize", "--config", str(tmp_path / "train.toml")])
+
+
 def test_a_file_that_is_not_there_is_told() -> None:
     with pytest.raises(InputError, match=r"none.toml can't be read"):
         parsed(parser(), ["run", "--config", "none.toml"])

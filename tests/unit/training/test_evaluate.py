@@ -10,6 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from tests.unit.training.factories import customers, settings, table
 from training.estimators import Recipe, recipe
 from training.evaluate import ROWS_AT_ONCE, Scores, Spread, evaluate, folds, judge, spread
+from training.evaluate import scores as scored
 from training.pipeline import fit
 from training.table import Part
 
@@ -57,6 +58,16 @@ def test_two_classes_by_hand(classes: list[Any]) -> None:
         "pr_auc": pytest.approx(1 / 3 + 1 / 3 + 1 / 3 * 3 / 4),
         "brier": pytest.approx((0.01 + 0.36 + 0.04 + 0.49 + 0.01) / 5),
     }
+
+
+def test_the_class_that_is_meant_is_the_one_that_counts() -> None:
+    answers = Answers(["fraud", "legit"], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
+    judged = judge(answers, part(["fraud", "fraud", "legit", "legit"]), "fraud")
+    assert (judged.positive, judged.column) == ("fraud", 0)
+    found = scored(judged)
+    assert (found["precision"], found["recall"], found["roc_auc"]) == (0.5, 0.5, 0.75)
+    assert found["pr_auc"] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
+    assert found["brier"] == pytest.approx((0.01 + 0.36 + 0.04 + 0.49) / 4)
 
 
 def test_three_classes_are_the_mean_of_each_against_the_rest() -> None:

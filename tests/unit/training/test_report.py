@@ -61,6 +61,12 @@ def test_only_the_column_that_is_looked_at_is_important() -> None:
     assert measure(Sign()) == "ROC AUC"
 
 
+def test_a_column_may_have_any_name() -> None:
+    part = signs()
+    named = Part(features=part.features.set_axis(["self", *part.features.columns[1:]], axis="columns"), labels=part.labels)
+    assert importances(Sign(), named, 0)[0].column == "self"
+
+
 def test_many_columns_are_not_answered_for_without_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importance, "BUDGET", 2000)
     pipeline = Sign()

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.training.factories import customers, settings, table
+from tests.unit.training.factories import customers, numbers, settings, table
+from training import optimize as optimizer
 from training.command_optimize import compared
+from training.command_run import step
 from training.errors import InputError
 from training.frontier import picture
 from training.optimize import known
@@ -102,6 +104,32 @@ def test_what_was_found_is_read_again_but_for_a_line_that_was_cut_off(tmp_path: 
     whole = GOOD.model_dump_json()
     path.write_text(f"{whole}\n{SMALL.model_dump_json()[:40]}")
     assert known(path) == {"good": GOOD}
+
+
+def test_what_was_found_before_an_interruption_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, tried = tmp_path / "results.jsonl", list[Spec]()
+
+    def interrupted(_table: Any, _parts: Any, spec: Spec, name: str, *_: Any, test: bool) -> Found:
+        tried.append(spec)
+        if len(tried) % 3 == 0:
+            raise KeyboardInterrupt
+        return found(name, 0.9, 1000, spec=spec)
+
+    monkeypatch.setattr(optimizer, "_tried", interrupted)
+    monkeypatch.setattr(optimizer, "connected", lambda *_: None)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.optimize(settings(data=written(tmp_path)), Limits(metric=""), path, step)
+        with path.open("a") as file:
+            file.write('{"cut": ')
+    wanted = specs(balance=False)
+    assert tried == [*wanted[:3], *wanted[2:5]]
+    assert [each.spec for each in known(path).values()] == wanted[:4]
+
+
+def written(place: Path) -> Path:
+    numbers().to_csv(place / "t.csv", index=False)
+    return place / "t.csv"
 
 
 def test_what_is_compared_where_nobody_says() -> None:

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from tests.unit.training.factories import customers, numbers, raw, settings, table, with_gaps
+from training import target as targets
 from training.errors import InputError
 from training.table import checked, split
+from training.target import Target
 
 
 def complaint(frame: pd.DataFrame, **changes: Any) -> str:
@@ -238,3 +240,43 @@ def test_the_split_shares_no_row_and_keeps_the_shares_of_classes() -> None:
     pd.testing.assert_frame_equal(parts.test.features, again.test.features)
     other = split(whole, settings(seed=7))
     assert not parts.test.features.index.equals(other.test.features.index)
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "positive"),
+    [
+        (["no", "yes"] * 30, None, "yes"),
+        (["fraud"] + ["legit"] * 59, None, "fraud"),
+        ([0] + [1] * 59, None, 0),
+        (["no", "yes"] * 30, "no", "no"),
+        ([0, 1] * 30, "0", 0),
+        ([False, True] * 30, "false", False),
+        (["a", "b", "c"] * 20, None, None),
+    ],
+)
+def test_a_rare_class_is_the_one_that_figures_are_about_unless_another_is_asked_for(
+    labels: list[Any], asked: str | None, positive: Any
+) -> None:
+    target = Target(task="classification", labels=np.array(labels, dtype=object if isinstance(labels[0], str) else None), told="")
+    assert targets.positive(target, settings(positive=asked)) == positive
+
+
+@pytest.mark.parametrize(("labels", "asked"), [(["a", "b"] * 30, "c"), (["a", "b", "c"] * 20, "a"), (np.arange(60) / 7, "1")])
+def test_a_class_that_can_not_be_meant_is_told(labels: Any, asked: str) -> None:
+    assert f"--positive {asked}" in complaint(customers(60).assign(churn=labels), positive=asked)
+
+
+def test_classes_that_a_number_can_not_tell_apart_are_refused() -> None:
+    large = customers(60).assign(churn=[2**53 + 1 + row % 4 for row in range(60)])
+    assert 'Column "churn", row 1: 9.0072e+15 has more digits' in complaint(large)
+
+
+def test_long_identifiers_get_a_remark() -> None:
+    (note,) = [note for note in table(customers().assign(id=[2**62 + row for row in range(60)])).notes if '"id"' in note]
+    assert "more than 15 digits" in note
+
+
+def test_a_copy_of_the_target_is_seen_where_cells_are_missing() -> None:
+    copied = customers(60)
+    assert "would only copy it" in complaint(copied.assign(copy=copied["churn"].where(copied.index > 3)))
+    assert "would only copy it" in complaint(copied.assign(copy=copied["churn"].where(copied["churn"] == "yes")))
