@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
+from sklearn.base import is_clusterer, is_outlier_detector
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 from sklearn.utils.validation import check_is_fitted
@@ -143,7 +144,7 @@ def register(
             name=name,
             params={"estimator": type(model).__name__, **surroundings.params(), **(params or {})},
             metrics=figures,
-            tags=tags or {},
+            tags={key: str(value) for key, value in (tags or {}).items()},
             description=f"{type(model).__name__}, registered with training.register.",
             files=files,
         )
@@ -261,9 +262,18 @@ def _figures(model: Any, rows: Any, labels: Any) -> dict[str, float]:
     return _finite({f"test_{metric}": value for metric, value in counted.items()})
 
 
+def _has_nothing_to_be_right_about(model: Any) -> bool:
+    try:
+        return bool(is_clusterer(model) or is_outlier_detector(model))
+    except AttributeError:  # an estimator of another library, of which scikit-learn can't tell
+        return False
+
+
 def _counted(model: Any, rows: Any, right: Any) -> dict[str, float]:
-    predictions = np.asarray(model.predict(rows))
     classes = getattr(model, "classes_", None)
+    if classes is None and _has_nothing_to_be_right_about(model):
+        raise ValueError("it predicts neither classes nor quantities.")
+    predictions = np.asarray(model.predict(rows))
     if classes is not None and not hasattr(model, "predict_proba"):
         two = len(classes) == 2
         how: dict[str, Any] = {"average": "binary", "pos_label": classes[1]} if two else {"average": "macro"}

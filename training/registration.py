@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from server.artifact import Record
 from training import card, evidence, saving, surroundings
+from training.errors import NotGoodEnough
 from training.evaluate import Scores, Spread
 from training.figures import told
 from training.incumbent import Incumbent
@@ -75,8 +76,20 @@ def register(registry: Registry, candidate: Candidate, settings: RunSettings) ->
             files=files,
         )
     if settings.alias is not None:
+        compared = None if candidate.incumbent is None else candidate.incumbent.version
+        insist_on_what_was_compared(registry, compared, settings.name, settings.alias, version.number)
         registry.move(settings.name, settings.alias, version.number)
     return version
+
+
+def insist_on_what_was_compared(registry: Registry, compared: str | None, name: str, alias: str, number: str) -> None:
+    """On the alias being where it was: nobody has compared with a version that got it in the meantime."""
+    now = registry.at(name, alias)
+    if now is not None and str(now.version) != compared:
+        raise NotGoodEnough(
+            f'Version {number} of "{name}" is registered, but "{alias}" has moved to version {now.version} in the meantime, with '
+            f"which it was not compared: it stays there. Run `compare {name} {now.version} {number}`, and then promote."
+        )
 
 
 def _record(candidate: Candidate, settings: RunSettings) -> Record:
@@ -120,6 +133,7 @@ def _parameters(candidate: Candidate, settings: RunSettings) -> dict[str, Any]:
         "columns": len(candidate.table.columns),
         "task": candidate.table.task,
         **settings.model_dump(include={"target", "folds", "test_size", "seed"}),
+        **({} if candidate.table.positive is None else {"positive": candidate.table.positive}),
         **candidate.parameters,
         **surroundings.params(),
     }

@@ -21,6 +21,7 @@ from mlflow.models import Model
 
 from server import manifest
 from training.errors import InputError, RegistryError
+from training.names import without_secret
 from training.saving import Saved
 from training.settings import CHECK_SECONDS, DEFAULT_TRACKING_URI, MLFLOW_ENVIRONMENT, REQUEST_SECONDS, RETRIES
 
@@ -64,7 +65,8 @@ class Registry:
     ) -> Version:
         """A run with all there is to know, and a new version. No alias moves: that is what deploys."""
         with self.told(), self._run(name, tags) as run_id:
-            mlflow.log_params({key: str(value)[:6000] for key, value in params.items()}, run_id=run_id)
+            told = self.client.get_run(run_id).data.params  # by a notebook, or of an earlier model: a run keeps what it has
+            mlflow.log_params({key: str(value)[:6000] for key, value in params.items() if key not in told}, run_id=run_id)
             if files is not None:
                 mlflow.log_artifacts(str(files), run_id=run_id)
             logged = Model.log(
@@ -73,7 +75,10 @@ class Registry:
             # After the model: what a run has before, MLflow would ask for and write again, a request for each figure.
             mlflow.log_metrics(dict(metrics), run_id=run_id, model_id=logged.model_id)
             version = self._version(name, logged, run_id, {**tags, **(version_tags or {})}, description)
-            digest = self.digest(version)
+            try:
+                digest = self.digest(version)
+            except RegistryError as e:
+                raise RegistryError(f'Version {version.version} of "{name}" is registered; no alias has moved. {e}') from e
         return Version(
             name=name,
             number=str(version.version),
@@ -102,7 +107,7 @@ class Registry:
             except MlflowException as e:
                 if e.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                raise InputError(f'There is no model "{name}" at {self.uri}.') from e
+                raise InputError(f'There is no model "{name}" at {without_secret(self.uri)}.') from e
             found, token = [], None
             while True:
                 page = self.client.search_model_versions(f"name = '{name.replace(chr(39), chr(39) * 2)}'", page_token=token)
@@ -126,11 +131,20 @@ class Registry:
 
     def move(self, name: str, alias: str, number: str) -> None:
         """Let an alias name this version."""
-        with self.told():
-            self.client.set_registered_model_alias(name, alias, number)
+        try:
+            with self.told():
+                self.client.set_registered_model_alias(name, alias, number)
+        except RegistryError as e:
+            raise RegistryError(f'Version {number} of "{name}" is registered, but "{alias}" has not moved to it. {e}') from e
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
-        """What its run measured."""
+        """What was measured of it; where nobody says of which model, in its run."""
+        logged = re.fullmatch(r"models:/(m-\w+)", version.source or "")
+        if logged is not None:
+            with self.told():
+                own = self.client.get_logged_model(logged[1]).metrics
+            if own:
+                return {metric.key: metric.value for metric in own}
         run = self._run_of(version)
         return {} if run is None else dict(run.data.metrics)
 
@@ -155,7 +169,7 @@ class Registry:
 
     def page(self, name: str, number: str) -> str | None:
         """Where a person looks at a version."""
-        uri = self.uri.rstrip("/")
+        uri = without_secret(self.uri).rstrip("/")
         return f"{uri}/#/models/{quote(name, safe='')}/versions/{number}" if uri.startswith("http") else None
 
     @contextmanager
@@ -183,10 +197,19 @@ class Registry:
             mlflow.set_tags(dict(tags))
             yield open_run.info.run_id
             return
-        found = self.client.get_experiment_by_name(name)
-        experiment = str(found.experiment_id if found else self.client.create_experiment(name))
-        with mlflow.start_run(experiment_id=experiment, run_name=name, tags=dict(tags)) as run:
+        with mlflow.start_run(experiment_id=self._experiment(name), run_name=name, tags=dict(tags)) as run:
             yield run.info.run_id
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name))
+            except MlflowException as e:
+                found = self.client.get_experiment_by_name(name)  # somebody else was first
+                if e.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                    raise
+        return str(found.experiment_id)
 
     def _version(self, name: str, logged: Any, run_id: str, tags: Mapping[str, str], description: str) -> ModelVersion:
         try:
@@ -238,7 +261,8 @@ def _told(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as e:
-        text = str(e)
+        text = str(e).replace(uri, without_secret(uri))
+        uri = without_secret(uri)
         refused = re.search(r"Max retries exceeded.*?(Connection refused|Name or service not known|timed out)", text)
         if refused:
             raise RegistryError(

@@ -55,10 +55,11 @@ class Sample:
 
     def bounds(self, declared: Mapping[str, Range]) -> Bounds:
         """The lowest and the highest number of each column, and what a person declares as possible."""
+        limits: dict[str, Range] = {}
         for name, given in declared.items():
             if name not in self.numbers:
                 raise InputError(f'There is no column of numbers "{name}" to declare a range for.{_close(name, self.numbers)}')
-            low, high = _range(name, given)
+            limits[name] = low, high = _range(name, given)
             least, most = -math.inf if low is None else low, math.inf if high is None else high
             if least > most:
                 raise InputError(f'The range of column "{name}" ends ({most:g}) below its start ({least:g}).')
@@ -74,7 +75,7 @@ class Sample:
             for name, values in self.numbers.items()
             if not np.isnan(values).all()
         }
-        return Bounds(seen=seen, declared=dict(declared))
+        return Bounds(seen=seen, declared=limits)
 
 
 def read(model: Any, given: Any, called: str = "X_sample") -> Sample:
@@ -108,9 +109,14 @@ def example(rows: Any) -> Any:
 def _range(name: str, given: Any) -> Range:
     """A notebook checks no types."""
     match given:
-        case (None | Real() as low, None | Real() as high):
-            return None if low is None else float(low), None if high is None else float(high)
+        case (None | Real() as low, None | Real() as high) if low == low and high == high:
+            return _limit(low), _limit(high)
     raise InputError(f'The range of column "{name}" is {given!r}. Give its lowest and highest number: (0, 120), or (0, None).')
+
+
+def _limit(number: Any) -> float | None:
+    """Infinity is no limit, and JSON has no word for it."""
+    return None if number is None or math.isinf(number) else float(number)
 
 
 # --- what was given ---------------------------------------------------------------------------------------------------

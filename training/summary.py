@@ -5,6 +5,7 @@ import re
 import yaml
 
 from training.figures import shown
+from training.names import without_secret
 from training.pipeline_run import Outcome
 from training.settings import RunSettings
 
@@ -22,7 +23,7 @@ def summary(outcome: Outcome, settings: RunSettings) -> str:
     if settings.alias:
         lines.append(f"  {'alias':<11} {settings.alias}")
     lines += [
-        f"  {'MLflow':<11} {outcome.version.url or settings.tracking_uri}",
+        f"  {'MLflow':<11} {outcome.version.url or without_secret(settings.tracking_uri)}",
         "",
         "To serve it, kubectl apply this:",
         "",

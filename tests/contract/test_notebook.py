@@ -27,7 +27,7 @@ from tests.contract.test_any_model import CASES, FRAME, THREE, TWO
 from tests.contract.training_registry import Registry
 from tests.unit.server import factories
 from tests.unit.server.local import Client
-from training.errors import RegistryError
+from training.errors import NotGoodEnough, RegistryError
 from training.notebook import Registered
 
 pytestmark = pytest.mark.timeout(180)
@@ -102,8 +102,12 @@ async def download(uri: str, name: str, number: str, directory: Path) -> None:
 
 def test_the_run_that_a_notebook_has_open_gets_the_model(registry: Registry) -> None:
     with mlflow.start_run() as opened:
-        made = training.register(LogisticRegression().fit(FRAME, TWO), FRAME, name="opened")
+        made = training.register(LogisticRegression().fit(FRAME, TWO), FRAME, name="opened", metrics={"f1": 0.1})
+        training.register(LinearSVC().fit(FRAME, TWO), FRAME, name="opened", metrics={"f1": 0.9})
     assert registry.client.get_model_version("opened", made.version).run_id == opened.info.run_id
+    assert [version.metrics for version in training.versions("opened")] == [{"f1": 0.9}, {"f1": 0.1}]
+    with pytest.raises(NotGoodEnough, match=r"f1 is 0\.1"):
+        training.promote("opened", made.version, "champion", minimum={"f1": 0.5})
 
 
 def test_a_notebooks_own_code_travels_inside_the_file(registry: Registry, tmp_path: Path) -> None:

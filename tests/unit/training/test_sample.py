@@ -156,6 +156,7 @@ def test_the_example_has_each_class_and_a_gap() -> None:
     [
         ({"A": (0, 1)}, 'no column of numbers "A" to declare a range for. Did you mean "a"?'),
         ({"a": 5}, 'The range of column "a" is 5. Give its lowest and highest number: (0, 120), or (0, None).'),
+        ({"a": (float("nan"), 5)}, 'The range of column "a" is (nan, 5).'),
         ({"a": ("0", 1)}, """The range of column "a" is ('0', 1)."""),
         ({"a": (np.int64(1), 0)}, 'The range of column "a" ends (0) below its start (1).'),
         ({"a": (0, 2)}, 'Column "a", row 3 of X_sample: 3 is outside the declared range 0 to 2.'),
@@ -170,3 +171,4 @@ def test_a_range_fits_the_sample(declared: Any, complaint: str) -> None:
 def test_bounds_are_those_of_every_row() -> None:
     found = sample.read(LinearRegression().fit(NUMBERS, [1, 2, 3]), NUMBERS)
     assert found.bounds({"a": (0, None)}).model_dump() == {"seen": {"a": (1, 3), "b": (1, 3)}, "declared": {"a": (0, None)}}
+    assert found.bounds({"a": (0, np.inf)}).declared == {"a": (0, None)}

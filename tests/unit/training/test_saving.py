@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -129,10 +130,11 @@ def test_a_mistake_is_told_before_mlflow_is_asked(model: Any, rows: Any, complai
         ({"target": 3}, 'target is 3. Pass the name of what is predicted: target="3".'),
         ({"metrics": [("f1", 1)]}, "metrics is a list. Pass a dict: metrics={name: value}."),
         ({"ranges": (0, 1)}, "ranges is a tuple. Pass a dict: ranges={name: value}."),
+        ({"X_test": X, "y_test": Y, "model": KMeans(2, n_init=1).fit(X)}, "predicts neither classes nor quantities"),
         ({"metrics": {"f1": "good"}}, "metrics: f1 is 'good', which is no number."),
     ],
 )
 def test_an_argument_that_can_not_be_is_told(more: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError) as raised:
-        register(forest(), X, **{"name": "x", "tracking_uri": "http://127.0.0.1:9", **more})
+        register(**{"model": forest(), "X_sample": X, "name": "x", "tracking_uri": "http://127.0.0.1:9", **more})
     assert complaint in str(raised.value)
