@@ -21,6 +21,11 @@ from training.errors import InputError
 BUILT_IN = "scikit-learn's breast cancer table"
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
 ENCODING = "utf-8-sig"
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
+    "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""pandas' own list. A column that is required as texts has only empty cells missing: "NA" is Namibia."""
 MAX_CELL = 2**31 - 1
 """Characters of a cell that Python's csv takes: as many as pandas does, not its own 128 KiB."""
 
@@ -77,6 +82,7 @@ def _csv(path: Path, texts: frozenset[str]) -> Raw:
             frame = pd.read_csv(
                 path, sep=delimiter, header=0, names=names, index_col=False, encoding=ENCODING, low_memory=False,
                 dtype={name: "str" for name in names if name in texts},
+                keep_default_na=False, na_values={name: [""] if name in texts else MISSING for name in names},
             )  # fmt: skip
     except UnicodeDecodeError as e:
         raise InputError(f"{_undecodable(path)}: {path.name} is not UTF-8. Save it as UTF-8.") from e
@@ -157,8 +163,11 @@ def _undecodable(path: Path) -> str:
 
 def _parquet(path: Path) -> Raw:
     try:
-        _refuse_unnamed_and_doubled(pyarrow.parquet.read_schema(path).names, path.name)
-        frame = pd.read_parquet(path).reset_index(drop=True)
+        names = pyarrow.parquet.read_schema(path).names
+        _refuse_unnamed_and_doubled(names, path.name)
+        frame = pd.read_parquet(path)
+        named = [name for name in frame.index.names if name in names and not str(name).startswith("__index_level_")]
+        frame = (frame.reset_index(level=named) if named else frame).reset_index(drop=True)  # a column, for all but pandas
     except (pyarrow.ArrowException, OSError) as e:
         if isinstance(e, PermissionError):
             raise

@@ -99,6 +99,19 @@ def test_a_text_of_digits_in_a_parquet_file_stays_a_text(tmp_path: Path) -> None
     assert len(asked.notes) == 1
 
 
+def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
+    customers().set_index("age").to_parquet(tmp_path / "t.parquet")
+    assert load(tmp_path / "t.parquet").frame["age"].tolist() == customers()["age"].tolist()
+
+
+def test_no_text_is_missing_where_texts_are_required(tmp_path: Path) -> None:
+    path = written(tmp_path, "country,other\nNA,NA\nDE,\n,x\n")
+    frame = load(path, frozenset({"country"})).frame
+    assert frame.astype(object).where(frame.notna(), None).to_dict("list") == {
+        "country": ["NA", "DE", None], "other": [None, None, "x"],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
