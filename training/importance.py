@@ -25,7 +25,8 @@ class Importance:
     column: str
     mean: float
     """By so much the measure falls, over all repeats."""
-    std: float
+    std: float | None
+    """Over the repeats; None where there was one only."""
 
 
 def measure(pipeline: Pipeline) -> str:
@@ -52,7 +53,7 @@ def importances(pipeline: Pipeline, part: Part, seed: int) -> list[Importance]:
         dealt[name] = again[name].take(order).array
         judged = judge(pipeline, Part(features=dealt, labels=np.tile(chosen.labels, repeats)))
         falls = [whole - _score(_turn(judged, turn, size)) for turn in range(repeats)]
-        return Importance(column=name, mean=float(np.mean(falls)), std=float(np.std(falls)))
+        return Importance(column=name, mean=float(np.mean(falls)), std=float(np.std(falls)) if repeats > 1 else None)
 
     return sorted(map(of, range(len(columns))), key=lambda each: -each.mean)
 

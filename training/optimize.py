@@ -141,14 +141,14 @@ def _tried(
         compiled = None
         if made.compiling.reason is None:
             compiled = measuring.compiled(made.directory, made.directory.with_name(f"{made.directory.name}-compiled"))
-        largest = max(file.stat().st_size for file in made.directory.iterdir() if file.is_file())
+        size = made.estimator.stat().st_size
     serving = compiled or native
     return Found(
         key=name,
         spec=spec,
         folds={metric: (each.mean, each.std) for metric, each in spreads.items()},
         test=evaluate(pipeline, parts.test, table.positive) if test else None,
-        size=largest,
+        size=size,
         dump=_dumped(pipeline, 3),
         plain=_dumped(pipeline, 0),
         engine="compiled" if compiled else "sklearn",

@@ -101,7 +101,7 @@ def _picture(file: str, content: bytes) -> str:
 
 def _bar(number: int, each: Importance, most: float) -> str:
     width = 14 * max(each.mean, 0) / most if most > 0 else 0
-    falls = f"{each.mean:.4f} ± {each.std:.4f}"
+    falls = f"{each.mean:.4f}" + ("" if each.std is None else f" ± {each.std:.4f}")
     return (
         f"<tr><td class='number'>{number}</td><td>{_text(each.column)}</td><td class='number'>{falls}</td>"
         f"<td><span class='bar' style='width:{width:.2f}rem'></span></td></tr>\n"

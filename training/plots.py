@@ -187,8 +187,8 @@ def _residuals(axes: Axes, judged: Judged) -> None:
 def _importance(axes: Axes, importances: Sequence[Importance], measure: str) -> None:
     shown = importances[:NAMED][::-1]
     names = [name(each.column, len(shown) - 1 - number) for number, each in enumerate(shown)]
-    error = {"ecolor": GRAY, "elinewidth": 1}
-    axes.barh(range(len(shown)), [each.mean for each in shown], xerr=[each.std for each in shown], color=BLUE, error_kw=error)
+    means, spreads = [each.mean for each in shown], [each.std or 0.0 for each in shown]
+    axes.barh(range(len(shown)), means, xerr=spreads, color=BLUE, error_kw={"ecolor": GRAY, "elinewidth": 1})
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(-1 + min(0, (len(shown) - 6) / 2), len(shown) + max(0, (6 - len(shown)) / 2))  # a few bars stay slim
     more = f" (the first {NAMED} of {len(importances)})" if len(importances) > NAMED else ""

@@ -33,6 +33,8 @@ class Saved:
     """A directory that is ready to be logged."""
 
     directory: Path
+    estimator: Path
+    """The model's file in it."""
     serialization: str
     compiling: Compiling
 
@@ -116,7 +118,7 @@ def finish(directory: Path, record: Record) -> Saved:
     }
     described.model_size_bytes = sum(file.size for file in manifest.of_directory(directory).files)
     described.save(str(directory / "MLmodel"))
-    return Saved(directory=directory, serialization=about.serialization, compiling=compiling)
+    return Saved(directory=directory, estimator=about.estimator, serialization=about.serialization, compiling=compiling)
 
 
 def output(predictions: Any, name: str | None) -> Schema | None:

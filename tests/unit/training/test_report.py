@@ -72,7 +72,7 @@ def test_many_columns_are_not_answered_for_without_a_bound(monkeypatch: pytest.M
     pipeline = Sign()
     found = importances(pipeline, signs(200, 40), 0)
     assert len(found) == 40
-    assert found[0].column == "c0"
+    assert (found[0].column, found[0].std) == ("c0", None)
     assert pipeline.asked <= 2100
 
 
@@ -96,7 +96,7 @@ def test_pictures_of_quantities() -> None:
     random = np.random.default_rng(0)
     labels = random.normal(size=3000)
     quantities = Judged(labels=labels, predictions=labels + random.normal(size=3000), probabilities=None, classes=None)
-    found = pictures(quantities, [Importance(column="a", mean=0.1, std=0.0)], "R²")
+    found = pictures(quantities, [Importance(column="a", mean=0.1, std=None)], "R²")
     assert set(found) == {"predicted.png", "residuals.png", "importance.png"}
 
 
@@ -136,7 +136,8 @@ def test_the_page_holds_everything_and_names_nothing_on_the_internet() -> None:
 
 def test_the_page_takes_remarks_and_columns_of_no_importance() -> None:
     found = table(customers(200).assign(id=[f"c{row}" for row in range(200)]))
-    none = [Importance(column="id", mean=0.0, std=0.0)]
+    none = [Importance(column="id", mean=0.0, std=None)]
     text = page("n", found, {"r2": Spread(mean=0.5, std=0.1)}, {"r2": 0.4}, None, {}, {}, none, "R²")
     assert "200 different texts" in text
+    assert "<td class='number'>0.0000</td>" in text
     assert "Precision, recall" not in text
