@@ -44,6 +44,8 @@ def _options(path: Path, known: dict[str, Any]) -> Iterator[str]:
             raise InputError(f'{path}: "{key}" is true or false, not {value!r}.')
         if isinstance(value, dict):
             value = [f"{one}{BETWEEN.get(name, '=')}{setting}" for one, setting in value.items()]
+        if isinstance(value, list) and not isinstance(known[name], list):
+            raise InputError(f'{path}: "{key}" takes one value, not a list of {len(value)}.')
         yield from (f"--{name}={one}" for one in (value if isinstance(value, list) else [value]))
 
 

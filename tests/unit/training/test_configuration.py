@@ -58,6 +58,8 @@ def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
         ("tress = 5", 'there is no setting "tress". Did you mean "trees"?'),
         ("config = 'x'", 'there is no setting "config"'),
         ("trees = true", '"trees" is neither true nor false'),
+        ("trees = [100, 200]", '"trees" takes one value, not a list of 2.'),
+        ("target = {a = 1}", '"target" takes one value, not a list of 1.'),
         ("balance = 1", '"balance" is true or false, not 1'),
         ("trees = ", "is no TOML file"),
         ("trees = 0", "--trees 0: input should be greater"),
