@@ -96,14 +96,19 @@ class _Nodes:
             number = np.where(inner, np.cumsum(inner) - 1 + first_node, np.cumsum(~inner) - 1 + first_leaf)
             left, right = tree.left[where], tree.right[where]
             mode = np.full(len(where), LESS_OR_EQUAL)
+            threshold = tree.threshold[where]
             for node, members in sorted(tree.sets.items()):
-                mode[np.searchsorted(where, node)] = MEMBER
-                self.members += [*map(float, members), np.nan]
+                place = np.searchsorted(where, node)
+                if members:
+                    mode[place], threshold[place] = MEMBER, 0.0
+                    self.members += [*map(float, members), np.nan]
+                else:  # only what is missing goes left; the operator has no empty set, but no category is at most this
+                    threshold[place] = -np.inf
             parts.append(
                 (
                     tree.feature[where],
                     mode,
-                    np.where(mode == MEMBER, 0.0, tree.threshold[where]),
+                    threshold,
                     number[left],
                     number[right],
                     ~inner[left],

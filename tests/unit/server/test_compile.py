@@ -111,6 +111,11 @@ HARDER: dict[str, tuple[Any, Any, Any]] = {
         np.column_stack([np.arange(200) % 13, TWO[:, 1:3], np.arange(200) % 37, HOLES[:, 4:]]),
         (np.arange(200) % 13 % 3 == 1) ^ (LABELS == 1),
     ),
+    "histograms where a missing category alone decides": (
+        HistGradientBoostingClassifier(max_iter=4, categorical_features=[0], min_samples_leaf=5),
+        np.column_stack([np.where(LABELS == 1, np.nan, np.arange(200) % 3), TWO]),
+        LABELS,
+    ),
     "histograms of counts": (HistGradientBoostingRegressor(loss="poisson", max_iter=8), TWO, LABELS + 1.0),
     "boosting of four": (GradientBoostingClassifier(n_estimators=4, random_state=0), *FOUR),
     "boosting with another loss": (GradientBoostingClassifier(loss="exponential", n_estimators=4), TWO, LABELS),
