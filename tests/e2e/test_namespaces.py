@@ -143,12 +143,13 @@ def test_a_store_on_a_volume_outlives_every_pod_of_the_operator(neighbor: Team) 
     """Promise 4: also where MLflow is away, a model's pod starts with what the volume has kept."""
     cluster, about = neighbor.cluster, f"mlserving.dev/modeldeployment={NAME}"
     (before,) = cluster.list("pod", neighbor.namespace, about)
+    version = neighbor.serving()
     with neighbor.mlflow_hanging():
         cluster.kubectl("delete", "pod", "--all", "-n", ITS_OPERATOR)
         neighbor.kubectl("delete", "pod", before["metadata"]["name"], "--grace-period=1")
         until("another pod", lambda: cluster.list("pod", neighbor.namespace, about), 60)
         neighbor.kubectl("wait", "pod", "-l", about, "--for=condition=Ready", "--timeout=120s")
-        assert neighbor.predict()["model_version"] == neighbor.serving()
+        assert neighbor.predict()["model_version"] == version
 
 
 def test_a_namespace_that_goes_takes_nothing_with_it_and_is_served_when_it_is_back(teams: tuple[Team, Team]) -> None:
