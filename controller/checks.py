@@ -196,7 +196,7 @@ def _signature(subject: Subject, artifact: Artifact) -> Finding:
         return Refusal(
             "SignatureBreaking",
             f"clients of {other} would break: {compared.told}."
-            f" Log the model with a signature that takes what they send, {ways_out}",
+            f" Log the model with a signature that takes what they send and answers as they expect, {ways_out}",
         )
     if compared.kind == "Widened":
         return f"its signature widens that of version {serving.version}: {compared.told}"

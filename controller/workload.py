@@ -65,7 +65,10 @@ def _let_fail_by_cluster(attempt: Rollout, live: Rollout) -> bool:
 
 def numbers(pods: Workload) -> str:
     """How far a rollout has come."""
-    return f"{pods.updated} of {pods.wanted} new pods started, {pods.available} ready, old ones included"
+    if pods.total <= pods.updated:
+        return f"{pods.updated} of {pods.wanted} pods started, {pods.available} ready"
+    # Kubernetes does not count how many of those that are ready are new.
+    return f"{pods.updated} of {pods.wanted} new pods started; {pods.available} ready, new and earlier ones together"
 
 
 def workload(deployment: Object) -> Workload:

@@ -238,7 +238,7 @@ class TestServerUpdate:
         await world.reconciler.reconcile(KEY)
         ready = world.status.condition("Ready")
         assert ready is not None
-        told = "fraud version 1: 2 of 2 new pods started, 2 ready, old ones included; its earlier pods go on serving"
+        told = "fraud version 1: 2 of 2 new pods started; 2 ready, new and earlier ones together; its earlier pods go on serving"
         assert (ready.reason, ready.message) == ("RollingOut", told)
 
     async def test_rolling_waits_for_its_turn(self, world: World) -> None:
