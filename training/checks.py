@@ -137,7 +137,7 @@ def remarks(
                     f'column "{column.name}" holds texts, and most of them are numbers: each is a category. If they are '
                     f'quantities, say so: --require "{column.name}:number".'
                 )
-        if column.kind == "number" and features[column.name].abs().max() > EXACT and features[column.name].mod(1).max() == 0:
+        if column.kind == "number" and features[column.name].abs().max() >= EXACT and features[column.name].mod(1).max() == 0:
             yield (
                 f'column "{column.name}" has whole numbers of more than 15 digits, of which the last ones are lost. If it is an '
                 f'identifier, leave it out with --drop "{column.name}".'

@@ -166,7 +166,7 @@ def _parquet(path: Path) -> Raw:
         names = pyarrow.parquet.read_schema(path).names
         _refuse_unnamed_and_doubled(names, path.name)
         frame = pd.read_parquet(path)
-        named = [name for name in frame.index.names if name in names and not str(name).startswith("__index_level_")]
+        named = [name for name in frame.index.names if name in names and name not in frame.columns]
         frame = (frame.reset_index(level=named) if named else frame).reset_index(drop=True)  # a column, for all but pandas
     except (pyarrow.ArrowException, OSError) as e:
         if isinstance(e, PermissionError):

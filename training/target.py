@@ -37,8 +37,9 @@ def read(cells: pd.Series, where: Where, reader: Reader, settings: RunSettings) 
         first, count = where(int(np.argmax(missing))), int(missing.sum())
         raise InputError(
             f'The target column "{name}" has no value in {first}{f" and {count - 1} more" if count > 1 else ""}. '
-            "Fill it in, or leave such rows out."
+            f"Fill it in, or leave such rows out.{_none_or_missing(cells, reader, settings)}"
         )
+    found = cells
     column, cells = reader.read(name, cells)
     values: Labels = cells.to_numpy()
     if column.kind == "number":
@@ -62,13 +63,20 @@ def read(cells: pd.Series, where: Where, reader: Reader, settings: RunSettings) 
         large = np.abs(values) >= EXACT
         if large.any():
             refuse(
-                name, cells, large, where, "has more digits than a number can hold, so classes would be taken for each other.",
-                "Give the classes names, or shorter numbers.",
+                name, found, large, where, "has more digits than a number can hold, so classes would be taken for each other.",
+                "Give the classes names, or shorter numbers." if reader.typed else f'Read it as text: --require "{name}:string".',
             )  # fmt: skip
         values = values.astype("int64")
     elif column.kind == "string":
         values = values.astype(object)
     return Target(task="classification", labels=values, told=_of_classes(name, values, None if settings.task else why))
+
+
+def _none_or_missing(cells: pd.Series, reader: Reader, settings: RunSettings) -> str:
+    """The way out for a class that is called as pandas calls a missing value, which only texts of a CSV can be."""
+    if reader.typed or settings.target in settings.require or pd.api.types.is_numeric_dtype(cells):
+        return ""
+    return f' If "None" or "NA" is a class there, say so: --require "{settings.target}:string".'
 
 
 def enough(target: Target, where: Where, settings: RunSettings) -> None:

@@ -104,6 +104,27 @@ def test_an_index_with_a_name_is_a_column(tmp_path: Path) -> None:
     assert load(tmp_path / "t.parquet").frame["age"].tolist() == customers()["age"].tolist()
 
 
+@pytest.mark.parametrize(
+    "index", [pd.RangeIndex(60, name="age"), pd.RangeIndex(60, name="n"), pd.Index(range(60)[::-1], name="age")]
+)
+def test_an_index_that_is_no_column_of_the_file_or_has_the_name_of_one_is_left_out(tmp_path: Path, index: pd.Index) -> None:
+    customers().set_index(index).to_parquet(tmp_path / "t.parquet")
+    found = load(tmp_path / "t.parquet").frame
+    assert list(found.columns) == list(customers().columns)
+    assert found["age"].tolist() == customers()["age"].tolist()
+
+
+def test_a_class_that_is_called_none_has_a_way_out(tmp_path: Path) -> None:
+    path = written(tmp_path, "age,pain\n" + "1,None\n2,mild\n3,mild\n" * 20)
+    with pytest.raises(InputError, match=r"no value in row 1 \(line 2 of .*--require \"pain:string\""):
+        checked(load(path), settings(target="pain"))
+    found = checked(load(path, frozenset({"pain"})), settings(target="pain", require={"pain": "string"}))
+    assert set(found.all.labels) == {"None", "mild"}
+    empty = written(tmp_path, "age,pain\n" + "1,0\n2,1\n" * 30 + "3,\n")
+    with pytest.raises(InputError, match=r"leave such rows out\.$"):
+        checked(load(empty), settings(target="pain"))
+
+
 def test_no_text_is_missing_where_texts_are_required(tmp_path: Path) -> None:
     path = written(tmp_path, "country,other\nNA,NA\nDE,\n,x\n")
     frame = load(path, frozenset({"country"})).frame

@@ -267,8 +267,12 @@ def test_a_class_that_can_not_be_meant_is_told(labels: Any, asked: str) -> None:
 
 
 def test_classes_that_a_number_can_not_tell_apart_are_refused() -> None:
-    large = customers(60).assign(churn=[2**53 + 1 + row % 4 for row in range(60)])
-    assert 'Column "churn", row 1: 9.0072e+15 has more digits' in complaint(large)
+    for least in (2**53, 2**53 + 1, -(2**53) - 1, 2**63):
+        said = complaint(customers(60).assign(churn=[least + (row > 30) for row in range(60)]))
+        assert f'Column "churn", row 1: {least} has more digits' in said
+        assert '--require "churn:string"' in said
+    kept = table(customers(60).assign(churn=[2**53 - 2 + row % 2 for row in range(60)])).all.labels
+    assert set(kept.tolist()) == {2**53 - 2, 2**53 - 1}
 
 
 def test_long_identifiers_get_a_remark() -> None:
