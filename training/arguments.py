@@ -55,7 +55,10 @@ def add(run: argparse.ArgumentParser, *, estimator: bool = True) -> None:
         how.add_argument(
             "--min-samples-split", type=int, default=default["min_samples_split"], metavar="N", help="default: %(default)s"
         )
-    how.add_argument("--balance", action="store_true", help="give each class the same weight, however rare it is")
+    how.add_argument(
+        "--balance", action=argparse.BooleanOptionalAction, default=default["balance"],
+        help="give each class the same weight, however rare it is",
+    )  # fmt: skip
     how.add_argument("--folds", type=int, default=default["folds"], metavar="N", help="default: %(default)s")
     how.add_argument("--test-size", type=float, default=default["test_size"], metavar="SHARE", help="default: %(default)s")
     how.add_argument("--seed", type=int, default=default["seed"], metavar="N", help="default: %(default)s")

@@ -50,6 +50,8 @@ def test_the_command_line_goes_over_the_file(tmp_path: Path) -> None:
     assert (found.trees, found.max_depth) == (3, 7)
     assert found.ranges["age"] == (18, None)
     assert found.drop == ("id", "when", "more")
+    assert found.balance
+    assert not read(tmp_path, FILE, "--no-balance").balance
 
 
 @pytest.mark.parametrize(
