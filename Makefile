@@ -98,6 +98,11 @@ e2e: venv  ## the journey of a model, and a few faults, on the real cluster
 	@$(PY) -m tests.clusters prepare
 	$(PYTEST) --durations=25 tests/e2e tests/faults -m "not long"
 
+monitoring-test: venv  ## the real Prometheus Operator beside the operator: targets, rules, two alerts to Alertmanager and back
+	@$(PY) -m tests.clusters prepare
+	@$(PY) -m tests.monitoring.stack
+	$(PYTEST) --durations=10 tests/monitoring
+
 faults: venv  ## every fault that is promised to be survived, on the real cluster: about three quarters of an hour
 	@$(PY) -m tests.clusters prepare
 	$(PYTEST) tests/faults
@@ -117,4 +122,4 @@ bench-training: venv  ## training beside the bare fits in it, to a million rows,
 bench-clean:  ## remove the environments and figures of the benchmarks
 	rm -rf .bench
 
-.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e faults bench bench-controller bench-server bench-training bench-clean
+.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e monitoring-test faults bench bench-controller bench-server bench-training bench-clean
