@@ -22,7 +22,9 @@ from tests.kubernetes import Kubernetes, until
 HERE = Path(__file__).parent
 NAME = "localhost/prometheus-stack:dev"
 MODULE = "github.com/prometheus-operator/prometheus-operator"
-FROM_DEBIAN = ("prometheus", "prometheus-alertmanager")
+FROM_DEBIAN = {"prometheus-alertmanager": "/usr/share/prometheus/alertmanager/default.tmpl"}
+"""Programs, each with a file that it does not start without. (Debian's Prometheus knows nothing of Kubernetes.)"""
+FROM_GO = ("prometheus", "prometheus-operator")
 SELECTED = {
     f"{each}.labels.release": "stack"
     for each in ("monitoring.podMonitor", "monitoring.prometheusRule", "defaults.serviceMonitor")
@@ -94,21 +96,24 @@ def built() -> Image:
     settings = Settings.read()
     packages.ensure({name: name for name in FROM_DEBIAN})
     found = [Path(path) for name in FROM_DEBIAN if (path := shutil.which(name, path=packages.SYSTEM_PATH))]
-    programs = [*found, *binaries.built(settings, "prometheus-operator").iterdir()]
-    seen = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in sorted(programs)]
-    key = hashlib.sha256("\n".join(["1", *seen]).encode()).hexdigest()[:16]
+    files = [Path(file) for file in FROM_DEBIAN.values()]
+    programs = [*found, *(program for group in FROM_GO for program in binaries.built(settings, group).iterdir())]
+    seen = [f"{path} {path.stat().st_size}" for path in sorted([*programs, *files, HERE / "Dockerfile"])]
+    key = hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
     archive = settings.cache / "images" / f"prometheus-stack-{key}.tar"
     with binaries.locked(archive):
         if not archive.exists():
-            _build(settings, programs, archive)
+            _build(settings, programs, files, archive)
     return Image(name=NAME, archive=archive, key=key)
 
 
-def _build(settings: Settings, programs: list[Path], archive: Path) -> None:
+def _build(settings: Settings, programs: list[Path], files: list[Path], archive: Path) -> None:
     builder = images.Buildah(archive.parent)
     with tempfile.TemporaryDirectory() as context, step(f"building the image {NAME}"):
-        for program in programs:
-            shutil.copy(program, context)
+        for source, place in (*((each, f"bin/{each.name}") for each in programs), *((each, str(each)[1:]) for each in files)):
+            target = Path(context, place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
         builder.build(HERE / "Dockerfile", Path(context), NAME, builder.base(settings), ())
         temporary = archive.with_suffix(".new")
         temporary.unlink(missing_ok=True)
