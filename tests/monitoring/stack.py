@@ -22,8 +22,10 @@ from tests.kubernetes import Kubernetes, until
 HERE = Path(__file__).parent
 NAME = "localhost/prometheus-stack:dev"
 MODULE = "github.com/prometheus-operator/prometheus-operator"
-FROM_DEBIAN = {"prometheus-alertmanager": "/usr/share/prometheus/alertmanager/default.tmpl"}
-"""Programs, each with a file that it does not start without. (Debian's Prometheus knows nothing of Kubernetes.)"""
+FROM_DEBIAN = ("prometheus-alertmanager",)
+"""(Not Prometheus: Debian's knows nothing of Kubernetes.)"""
+TEMPLATES = Path("/usr/share/prometheus/alertmanager")
+"""Without which Debian's Alertmanager does not start."""
 FROM_GO = ("prometheus", "prometheus-operator")
 SELECTED = {
     f"{each}.labels.release": "stack"
@@ -96,7 +98,7 @@ def built() -> Image:
     settings = Settings.read()
     packages.ensure({name: name for name in FROM_DEBIAN})
     found = [Path(path) for name in FROM_DEBIAN if (path := shutil.which(name, path=packages.SYSTEM_PATH))]
-    files = [Path(file) for file in FROM_DEBIAN.values()]
+    files = list(TEMPLATES.glob("*.tmpl"))
     programs = [*found, *(program for group in FROM_GO for program in binaries.built(settings, group).iterdir())]
     seen = [f"{path} {path.stat().st_size}" for path in sorted([*programs, *files, HERE / "Dockerfile"])]
     key = hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]

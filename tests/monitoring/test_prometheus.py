@@ -100,7 +100,8 @@ def test_an_undo_is_told_until_somebody_goes_on(team: Team, monitoring: Monitori
     team.undo()
     alert = until("the alert", lambda: monitoring.alert("ModelDeploymentHeldByPerson", team.namespace), 180)
     assert (alert["labels"]["modeldeployment"], alert["labels"]["severity"]) == (NAME, "info")
-    assert "HeldByPerson" in next_command(alert, team)
+    team.until_ready_is("True", "HeldByPerson")  # held from the first moment, and told so when its pods are back
+    assert "a person went back" in next_command(alert, team)
     team.retry()
     team.until_serving(newer)
     until("its end", lambda: monitoring.alert("ModelDeploymentHeldByPerson", team.namespace) is None, 120)
