@@ -90,7 +90,7 @@ def test_a_version_that_was_taken_back_is_told_until_another_serves(team: Team, 
     assert "ExampleMismatch" in said and f"version {bad} was taken back" in said
     team.ask_for(good)
     team.until_serving(good)
-    until("its end", lambda: monitoring.alert("ModelDeploymentRolledBack", team.namespace) is None, 120)
+    until("its end", lambda: monitoring.alert("ModelDeploymentRolledBack", team.namespace) is None, 240)
 
 
 def test_an_undo_is_told_until_somebody_goes_on(team: Team, monitoring: Monitoring, good: str) -> None:
@@ -104,4 +104,4 @@ def test_an_undo_is_told_until_somebody_goes_on(team: Team, monitoring: Monitori
     assert "a person went back" in next_command(alert, team)
     team.retry()
     team.until_serving(newer)
-    until("its end", lambda: monitoring.alert("ModelDeploymentHeldByPerson", team.namespace) is None, 120)
+    until("its end", lambda: monitoring.alert("ModelDeploymentHeldByPerson", team.namespace) is None, 240)
