@@ -23,7 +23,7 @@ from server.errors import ModelAtFault, ServerError
 from server.model import Model as Loaded
 from server.settings import Trust
 from server.signature import Columns
-from training import sample, saving, surroundings
+from training import names, sample, saving, surroundings
 from training.data import load
 from training.errors import InputError
 from training.manage import meant
@@ -69,6 +69,7 @@ def adopt(
     alias: moved to the new version, which deploys it where it is followed.
     """
     name, which = _named(uri)
+    names.insist(name, alias)
     with borrowed(), tempfile.TemporaryDirectory() as scratch:
         registry = connect(tracking_uri_of(tracking_uri))
         found = meant(registry, name, which)

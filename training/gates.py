@@ -1,11 +1,17 @@
 """Whether a model is good enough to be registered, or to take an alias. Pure."""
 
 import difflib
+import re
 from collections.abc import Mapping
 
 from training.errors import InputError, NotGoodEnough
 
-SMALLER_IS_BETTER = frozenset(("rmse", "mae", "mse", "brier", "log_loss", "mape", "medae"))
+SMALLER = re.compile(r"(^|_)(rmse|rmsle|mae|mse|mape|medae|brier|logloss|loss|error|deviance)(_mean)?$|_std$")
+
+
+def less_is_better(metric: str) -> bool:
+    """By its name, whatever part of the data it was measured on; scikit-learn's `neg_...` are turned around."""
+    return SMALLER.search(metric) is not None and "neg_" not in metric
 
 
 def bare(metric: str) -> str:
@@ -18,7 +24,7 @@ def insist(metrics: Mapping[str, float], limits: Mapping[str, float]) -> None:
     short = []
     for metric, limit in limits.items():
         value = _value(metrics, metric)
-        less = bare(metric) in SMALLER_IS_BETTER
+        less = less_is_better(metric)
         if not (value <= limit if less else value >= limit):
             short.append(f"{metric} is {value:.4g}, {'at most' if less else 'at least'} {limit:g} is asked for")
     if short:
@@ -32,7 +38,7 @@ def insist_on_no_loss(
     short = []
     for metric, allowed in losses.items():
         new, old = _value(metrics, metric), _value(incumbent, metric)
-        loss = new - old if bare(metric) in SMALLER_IS_BETTER else old - new
+        loss = new - old if less_is_better(metric) else old - new
         if not loss <= allowed:
             short.append(f"{metric} is {new:.4g}, that of {who} on the same rows is {old:.4g}, a loss of {allowed:g} is allowed")
     if short:

@@ -5,6 +5,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from server import artifact, model
 from server.settings import Trust
@@ -54,8 +57,17 @@ def incumbent(registry: Registry, settings: RunSettings, test: Part, table: Tabl
             loaded = model.load(about, Trust())
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on versions of scikit-learn: what counts is the answer
-                scores = evaluate(loaded.estimator, test, table.positive)
+                scores = evaluate(loaded.estimator, as_trained(loaded.estimator, test), table.positive)
         except Exception as e:  # another model for other columns, or one that needs what is not here
             return Incumbent(version=number, scores={}, why_not=f"{type(e).__name__}: {' '.join(str(e).split())[:200]}")
     mine = {"fingerprint": table.fingerprint, **settings.model_dump(include=set(SPLIT))}
     return Incumbent(version=number, scores=scores, same_split=mine.items() <= (about.record.data or {}).items())
+
+
+def as_trained(estimator: Any, test: Part) -> Part:
+    """The same rows, with the columns in the order that it knows. Raises ValueError where it knows other classes."""
+    known = getattr(estimator, "classes_", None)
+    if known is not None and (other := set(np.asarray(known).tolist()) ^ set(test.labels.tolist())):
+        raise ValueError(f"its classes are others: {', '.join(sorted(map(str, other)))}")
+    names = getattr(estimator, "feature_names_in_", None)
+    return test if names is None else Part(features=test.features[list(names)], labels=test.labels)

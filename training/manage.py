@@ -88,7 +88,7 @@ def compare(name: str, one: str | int, other: str | int, *, tracking_uri: str | 
         versions=(str(found[0].version), str(found[1].version)),
         metrics=both,
         params={key: pair for key, pair in differing.items() if pair[0] != pair[1]},
-        inputs=tuple(_changes(*inputs)),
+        inputs=tuple(changes(*inputs)),
     )
 
 
@@ -171,16 +171,25 @@ def _known(registry: Registry, version: ModelVersion) -> Known:
     )
 
 
-def _inputs(version: ModelVersion) -> dict[str, tuple[str, bool]]:
-    """Type of each column, and whether it is required."""
+def _inputs(version: ModelVersion) -> dict[str, tuple[str, bool]] | None:
+    """Type of each column, and whether it is required; of an array its type and shape. None where nobody knows."""
     signature = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}").signature
-    if signature is None or signature.inputs is None or not signature.inputs.has_input_names():
-        return {}
+    if signature is None or signature.inputs is None:
+        return None
     specs: list[dict[str, Any]] = signature.inputs.to_dict()
-    return {spec["name"]: (str(spec["type"]), bool(spec.get("required", True))) for spec in specs}
+    return {spec.get("name", f"array {number}"): _kind(spec) for number, spec in enumerate(specs, start=1)}
 
 
-def _changes(one: Mapping[str, tuple[str, bool]], other: Mapping[str, tuple[str, bool]]) -> Iterator[str]:
+def _kind(spec: Mapping[str, Any]) -> tuple[str, bool]:
+    array = spec.get("tensor-spec")
+    kind = spec["type"] if array is None else f"{array['dtype']} of shape {tuple(array['shape'])}"
+    return str(kind), bool(spec.get("required", True))
+
+
+def changes(one: Mapping[str, tuple[str, bool]] | None, other: Mapping[str, tuple[str, bool]] | None) -> Iterator[str]:
+    if one is None or other is None:
+        yield "of a version without a signature is known to nobody"
+        return
     for name in {**one, **other}:
         if name not in other:
             yield f'"{name}" is no input any more'

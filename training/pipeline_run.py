@@ -126,6 +126,8 @@ def finish(
         say(", ".join([f"{metric} {limit:g}" for metric, limit in settings.minimum.items()]) or "no figure is asked for")
         if held is not None:
             say(f"{settings.alias} is version {held.version}: {held.told()}")
+        elif settings.max_loss:
+            say(f'no version of {settings.name} has the alias "{settings.alias}" yet, so there was nothing to compare with')
 
     with step("register") as say:
         from training.registration import Candidate, register

@@ -29,6 +29,22 @@ def test_what_falls_short_is_told_with_both_figures(limits: dict[str, float], co
     assert raised.value.exit_code == 3
 
 
+@pytest.mark.parametrize(
+    "metric", ["cv_rmse_mean", "before_brier", "training_mean_squared_error", "test_logloss", "mean_absolute_error", "cv_f1_std"]
+)
+def test_an_error_may_be_at_most_so_large_wherever_it_was_measured(metric: str) -> None:
+    insist({metric: 0.4}, {metric: 0.5})
+    with pytest.raises(NotGoodEnough, match=r"at most 0\.5 is asked for"):
+        insist({metric: 9.0}, {metric: 0.5})
+
+
+@pytest.mark.parametrize("metric", ["cv_f1_mean", "neg_mean_squared_error", "d2_brier_score", "lossless"])
+def test_another_figure_must_be_at_least_so_large(metric: str) -> None:
+    insist({metric: 9.0}, {metric: 0.5})
+    with pytest.raises(NotGoodEnough, match=r"at least 0\.5 is asked for"):
+        insist({metric: 0.4}, {metric: 0.5})
+
+
 def test_a_figure_that_is_not_a_number_reaches_nothing() -> None:
     with pytest.raises(NotGoodEnough):
         insist({"f1": float("nan")}, {"f1": 0})
