@@ -2,10 +2,12 @@
 
 A batch collects itself while the engine works. After an answer to several, the engine rests for a moment: their clients are
 about to ask again, and a call for all of them takes hardly longer than one for half of them. A request on its own never waits.
+
+A short call is made on the event loop. What scikit-learn does is mostly Python: in a thread it would take turns with the loop,
+request by request, and on a busy machine each turn takes milliseconds.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -15,17 +17,10 @@ from typing import TypeAlias
 
 import numpy as np
 
+from server.admission import Admission, Cost
 from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
-
-PATIENCE = 2.0
-"""A request may wait, its own time included, for so many times what it takes alone on average. With the batch that runs when it
-comes, that is within three times of what the slower answers of an idle server take."""
-
-SHORT_SECONDS = 0.01
-SHORT_LINE = 4
-"""Nobody is turned away for a wait that is no longer than this, or because of so few others."""
 
 REST = 0.25
 SHORTEST_REST = 0.001
@@ -35,6 +30,11 @@ all those come back sooner who have just been answered."""
 BACK = 2.0
 """Whoever is not back after so many times what an empty call takes is not expected any more."""
 
+SHORT_CALL_SECONDS = 0.01
+"""A call that takes no longer is made on the event loop: probes may wait for a few of them."""
+
+TOO_SLOW = "The model did not answer in time."
+
 Outcome: TypeAlias = Predicted | Exception
 
 
@@ -42,49 +42,6 @@ Outcome: TypeAlias = Predicted | Exception
 class _Waiting:
     rows: Rows
     answered: "asyncio.Future[Predicted]"
-
-
-class Cost:
-    """What a call of the engine takes, in processor time: a fixed part and a part for each row, fitted to the latest calls.
-
-    How the one part relates to the other is the model's nature, and can be told only from calls of different sizes; how long
-    both take is the machine's, and can be told from any call.
-    """
-
-    FORGETS = 0.98
-    """What an observation is still worth when the next one comes."""
-    KNOWN = 8
-    OUTLIER = 3.0
-    """After so many observations, one that is so many times what was expected counts as no more: it was the machine."""
-    SPREAD = 0.05
-    """From so much variance of the sizes, as a part of their mean square, the two parts can be told from each other."""
-
-    def __init__(self) -> None:
-        self._share = 0.0
-        """Of what a call for one row takes: the part that each further row takes too."""
-        self._n = self._x = self._y = self._xx = self._xy = 0.0
-
-    def observe(self, rows: int, seconds: float) -> None:
-        """One call."""
-        if self._n > self.KNOWN:
-            seconds = min(seconds, self.OUTLIER * self.of(rows))
-        keep = self.FORGETS
-        self._n = self._n * keep + 1
-        self._x = self._x * keep + rows
-        self._y = self._y * keep + seconds
-        self._xx = self._xx * keep + rows * rows
-        self._xy = self._xy * keep + rows * seconds
-        variance = self._n * self._xx - self._x * self._x
-        if self._y and variance > self.SPREAD * self._n * self._xx:
-            slope = min(max((self._n * self._xy - self._x * self._y) / variance, 0.0), self._y / self._x)
-            self._share = slope / ((self._y - slope * self._x) / self._n + slope)
-
-    def of(self, rows: int) -> float:
-        """The expected seconds; 0 while nothing is known."""
-        if not self._n:
-            return 0.0
-        fixed = 1 - self._share
-        return self._y / (fixed * self._n + self._share * self._x) * (fixed + self._share * rows)
 
 
 class Line:
@@ -96,7 +53,6 @@ class Line:
         self._ask = ask
         self._pool = pool
         self._max_size = max_size
-        self._max_waiting = max_waiting
         self._timeout = timeout
         self._waiting: deque[_Waiting] = deque()
         self._rows_waiting = 0
@@ -104,7 +60,9 @@ class Line:
         self._rows_awaited = 0
         self._awaited_until = 0.0
         self._rest: asyncio.TimerHandle | None = None
+        self._begins = False
         self.cost = Cost()
+        self._admission = Admission(self.cost, max_size=max_size, max_waiting=max_waiting)
 
     def __len__(self) -> int:
         """How many requests have no answer yet."""
@@ -112,35 +70,55 @@ class Line:
 
     async def predict(self, rows: Rows) -> Predicted:
         """The answer to these rows and to no other."""
-        if not self.has_room(len(rows)):
+        if not self.admits(len(rows)):
             raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
-        mine = _Waiting(rows, asyncio.get_running_loop().create_future())
-        self._waiting.append(mine)
-        self._rows_waiting += len(rows)
-        if self._rows_waiting < self._rows_awaited and asyncio.get_running_loop().time() < self._awaited_until:
-            self._linger()
-        else:
-            self._next()
+        answered = self.enter(rows)
         try:
             async with asyncio.timeout(self._timeout):
-                return await mine.answered
+                return await answered
         except TimeoutError as e:
-            raise PredictionTooSlow("The model did not answer in time.") from e
+            raise PredictionTooSlow(TOO_SLOW) from e
 
-    def has_room(self, rows: int) -> bool:
-        """Whether so many more would be answered soon."""
-        if len(self._waiting) < min(SHORT_LINE, self._max_waiting):
-            return True
-        in_line = self._rows_waiting + rows
-        expected = self.cost.of(in_line) + (math.ceil(in_line / self._max_size) - 1) * self.cost.of(0)
-        allowed = max(PATIENCE * self.cost.of(rows), SHORT_SECONDS)
-        return expected <= allowed and len(self._waiting) < self._max_waiting
+    def enter(self, rows: Rows) -> "asyncio.Future[Predicted]":
+        """Wait in line, admitted already."""
+        loop = asyncio.get_running_loop()
+        mine = _Waiting(rows, loop.create_future())
+        self._waiting.append(mine)
+        self._rows_waiting += len(rows)
+        if self._rows_waiting < self._rows_awaited and loop.time() < self._awaited_until:
+            self._linger()
+        else:
+            self._soon()
+        return mine.answered
 
-    def _next(self) -> None:
-        """Ask about all who wait, if the engine is free: as many as fit, and of one form."""
+    def admits(self, rows: int) -> bool:
+        """Whether so many more would be answered soon. To be asked once for each request."""
+        return self._admission.admits(
+            rows,
+            waiting=len(self._waiting),
+            rows_waiting=self._rows_waiting,
+            busy=bool(self._asked),
+            now=asyncio.get_running_loop().time(),
+        )
+
+    def _soon(self) -> None:
+        """Ask when all have come whom this turn of the event loop brings."""
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
+        if not self._begins:
+            self._begins = True
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _linger(self) -> None:
+        """Leave the engine alone for a moment, from the first on who could ask it."""
+        if self._rest is None and not self._begins:
+            rest = max(REST * self.cost.of(0), SHORTEST_REST)
+            self._rest = asyncio.get_running_loop().call_later(rest, self._soon)
+
+    def _next(self) -> None:
+        """Ask about all who wait, if the engine is free: as many as fit, and of one form."""
+        self._begins = False
         self._rows_awaited = 0
         if self._asked:
             return
@@ -155,12 +133,17 @@ class Line:
             if not first.answered.done():  # whoever gave up is not asked about
                 batch.append(first)
                 size += len(first.rows)
-        if batch:
-            self._asked = batch
+        if not batch:
+            return
+        self._asked = batch
+        self._admission.called()
+        if self.cost.surely(size, SHORT_CALL_SECONDS):
+            self._tell(self._work(batch))
+        else:
             asyncio.get_running_loop().run_in_executor(self._pool, self._work, batch).add_done_callback(self._done)
 
     def _work(self, batch: Sequence[_Waiting]) -> list[Outcome]:
-        """In the engine's thread. A batch that fails is asked in halves, until only the one at fault has no answer."""
+        """Wherever the engine works. A batch that fails is asked in halves, until only the one at fault has no answer."""
         try:
             predicted, seconds = self._ask(_joined([one.rows for one in batch]))
         except Exception as e:
@@ -172,9 +155,12 @@ class Line:
         return list(_apart(predicted, [len(one.rows) for one in batch]))
 
     def _done(self, worked: "asyncio.Future[list[Outcome]]") -> None:
-        asked, self._asked = self._asked, ()
         failed = worked.exception()
-        outcomes: Sequence[BaseException | Predicted] = [failed] * len(asked) if failed else worked.result()
+        self._tell([failed] * len(self._asked) if failed else worked.result())
+
+    def _tell(self, outcomes: Sequence[BaseException | Predicted]) -> None:
+        """Give everybody their own, and go on."""
+        asked, self._asked = self._asked, ()
         for one, outcome in zip(asked, outcomes, strict=True):
             if one.answered.done():
                 continue
@@ -189,14 +175,8 @@ class Line:
             self._awaited_until = loop.time() + BACK * call
             if self._waiting:
                 self._linger()
-        else:
-            self._next()
-
-    def _linger(self) -> None:
-        """Leave the engine alone for a moment, from the first on who could ask it."""
-        if self._rest is None:
-            rest = max(REST * self.cost.of(0), SHORTEST_REST)
-            self._rest = asyncio.get_running_loop().call_later(rest, self._next)
+        elif self._waiting:
+            self._soon()
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

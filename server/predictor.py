@@ -1,5 +1,6 @@
 """An engine asked by requests: on the event loop where that is faster than a hop to a thread, else in line; and measured."""
 
+import asyncio
 import math
 import threading
 import time
@@ -9,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import threadpoolctl
 
 from server.artifact import Label
-from server.batching import Line
+from server.batching import TOO_SLOW, Line
 from server.engine import Engine, Predicted
-from server.errors import Unanswerable
+from server.errors import PredictionTooSlow, Unanswerable
 from server.metrics import Metrics, PredictionClasses
 from server.settings import Batching
 from server.table import Row, Rows
@@ -30,11 +31,12 @@ class Predictor:
         self._engine = engine
         self._metrics = metrics
         self._version = version
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict", initializer=_one_thread_each)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="predict", initializer=one_thread_each)
         self._line = Line(
             self._measured, self._pool, max_size=batching.max_size, max_waiting=batching.max_waiting, timeout=timeout
         )
         self._at_once = AT_ONCE_ROWS if engine.fast else 0
+        self._timeout = timeout
         self._classes = PredictionClasses(engine.classes)
         metrics.waiting.set_function(self._line.__len__)
 
@@ -65,22 +67,28 @@ class Predictor:
                 predicted = await self._line.predict(rows)
         except ValueError as e:
             raise Unanswerable("The model does not take these values, although each is of the right type.") from e
-        _require_finite(predicted)
+        require_finite(predicted)
         seconds = time.perf_counter() - started
         self.count(predicted.predictions, seconds)
         return predicted, seconds
 
-    @property
-    def crowded(self) -> bool:
-        """Whether the next request would not be answered soon: it can be told so before anybody reads it."""
-        return not (self._at_once or self._line.has_room(1))
+    def admits(self) -> bool:
+        """Whether one more row would be answered soon by an engine that is asked in line. To be asked once for each request."""
+        return self._line.admits(1)
+
+    def in_line(self, rows: Rows) -> "asyncio.Future[Predicted]":
+        """The answer to the rows of a request that was admitted; an error, if there is none in time."""
+        answered = self._line.enter(rows)
+        late = asyncio.get_running_loop().call_later(self._timeout, _give_up, answered)
+        answered.add_done_callback(lambda _: late.cancel())
+        return answered
 
     def at_once(self, rows: Rows) -> Predicted:
         """The answer of a fast engine to the rows of several requests. Raises if there is none to only one of them."""
         predicted = self._engine.predict(rows)
         if len(predicted.predictions) != len(rows):
             raise RuntimeError(f"{len(rows)} rows were asked about, and {len(predicted.predictions)} answered")
-        _require_finite(predicted)
+        require_finite(predicted)
         return predicted
 
     def count(self, predictions: Sequence[Label | list[Label]], seconds: float) -> None:
@@ -99,7 +107,8 @@ class Predictor:
         return self._engine.predict(rows), time.thread_time() - started
 
 
-def _require_finite(predicted: Predicted) -> None:
+def require_finite(predicted: Predicted) -> None:
+    """Numbers that JSON has, or an error that says for which row there is none."""
     rows = predicted.probabilities
     for number, label in enumerate(predicted.predictions):
         if (type(label) is int or type(label) is str or all(math.isfinite(x) for x in _flat(label) if isinstance(x, float))) and (
@@ -110,10 +119,15 @@ def _require_finite(predicted: Predicted) -> None:
         raise Unanswerable(f"The model's answer to these values is not a number{where}.")
 
 
+def _give_up(answered: "asyncio.Future[Predicted]") -> None:
+    if not answered.done():
+        answered.set_exception(PredictionTooSlow(TOO_SLOW))
+
+
 def _flat(label: Label | list[Label]) -> Sequence[Label]:
     return label if isinstance(label, list) else (label,)
 
 
-def _one_thread_each() -> None:
-    """Parallelism comes from the requests: BLAS and OpenMP would only fight each other over the same cores."""
+def one_thread_each() -> None:
+    """For what this thread computes. Parallelism comes from the requests: BLAS and OpenMP would only fight over the same cores."""
     threadpoolctl.threadpool_limits(limits=1)

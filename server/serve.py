@@ -20,11 +20,16 @@ from server.app import create_app
 from server.management import create_management
 from server.metrics import Metrics
 from server.pod import Pod, Serving
+from server.predictor import one_thread_each
 from server.settings import Settings
 from server.stamp import identity
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the load balancers and clients that matter keep an idle connection, so that they close it, not we."""
+
+AT_ONCE = 32
+"""New connections that one turn of the event loop lets in. libuv takes one from each listening socket, so there are so many
+handles of it: a crowd that comes while the loop is busy would else wait for as many turns as it has clients."""
 
 MANAGEMENT_PATIENCE = 5.0
 FINISH_SECONDS = 5.0
@@ -55,7 +60,9 @@ async def _serve(settings: Settings) -> None:
         loading = asyncio.create_task(_load(pod))
         await asyncio.wait({stopped, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
-            pod.serving = await loading
+            serving = await loading
+            one_thread_each()  # short calls are made here
+            pod.serving = serving
             await stopped
         await _drain(pod, stop)
     if pod.serving is not None:
@@ -131,7 +138,9 @@ async def _listening(app: ASGIApp, port: int, spoken: type[wire.Protocol], patie
         server_header=False,
     )
     listener = _Listener(config)
-    serving = asyncio.create_task(listener.serve([_socket(port)]))
+    sock = _socket(port)
+    handles = [sock, *(sock.dup() for _ in range(AT_ONCE - 1))]
+    serving = asyncio.create_task(listener.serve(handles))
     impatient = asyncio.create_task(_expire(listener, patience))
     try:
         yield

@@ -1,15 +1,18 @@
 """The requests that one turn of the event loop brings, answered together: one array, one look at bounds, one call of the engine.
 
-Only the usual is answered here: one row of numbers that training has seen the like of, whole when it arrived, for an engine that
-is faster than a thread is woken up. All else, mistakes above all, goes on to the application (`server.app`), which gives the
-same answers one by one. So nobody waits for the sake of a batch, and no request spoils the answer of another.
+Only the usual is answered here: one row of numbers that training has seen the like of, whole when it arrived. All else, mistakes
+above all, goes on to the application (`server.app`), which gives the same answers one by one. So no request spoils the answer of
+another. An engine that is faster than a thread is woken up is asked at the end of the turn, and nobody waits for the sake of a
+batch; for every other one there is a line (`server.batching`).
 """
 
+import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,11 +20,12 @@ from server import body
 from server.auth import Tokens
 from server.body import OFF_LOOP_BYTES, Head
 from server.engine import Predicted
-from server.errors import Overloaded, Refused, Unanswerable
+from server.errors import Overloaded, PredictionTooSlow, Refused, Unanswerable
 from server.failures import refusal
 from server.lane import Whole
 from server.lateness import Lateness
 from server.pod import Pod, Serving
+from server.predictor import require_finite
 from server.protocols import Reply, Typed, glance
 from server.stamp import Stamp, lines, named
 
@@ -55,18 +59,19 @@ class Turn:
         self._line: deque[Whole] = deque()
 
     def path(self, url: bytes) -> str | None:
-        """The path, if requests for it can be answered here: by a fast engine, or with a refusal."""
-        serving = self._pod.serving
-        if serving is None or self._pod.draining or not (serving.engine.fast or serving.predictor.crowded):
-            return None
-        return self._paths.get(url)
+        """The path, if requests for it can be answered here."""
+        return None if self._pod.serving is None or self._pod.draining else self._paths.get(url)
 
     def add(self, whole: Whole) -> None:
         """Answer this one too; or, if it is one too many, say so at once to whoever may ask at all."""
-        if self._too_many(whole):
+        serving = self._pod.serving
+        if serving is not None and not serving.engine.fast:
+            self._line_up(whole, serving)
+            return
+        if self._line and self._lateness.too_many(whole.complete - self._line[0].complete, len(self._line)):
             head = Head.of(whole.headers)
             if self._allowed(head):
-                self._refuse(whole, head)
+                self._refuse(whole, head, Overloaded(TOO_MANY))
             else:
                 whole.go_on()
             return
@@ -74,10 +79,32 @@ class Turn:
             whole.loop.call_soon(self._answer)
         self._line.append(whole)
 
-    def _too_many(self, whole: Whole) -> bool:
-        if self._pod.serving is not None and not self._pod.serving.engine.fast:
-            return True
-        return bool(self._line) and self._lateness.too_many(whole.complete - self._line[0].complete, len(self._line))
+    def _line_up(self, whole: Whole, serving: Serving) -> None:
+        head = Head.of(whole.headers)
+        if not self._allowed(head):
+            whole.go_on()
+        elif not serving.predictor.admits():
+            self._refuse(whole, head, Overloaded(TOO_MANY))  # before anybody reads it
+        elif (one := self._usual(whole, serving)) and not len(serving.validator.unusual(row := np.array(one.typed.rows, float))):
+            serving.predictor.in_line(row).add_done_callback(partial(self._told, one, serving))
+        else:
+            whole.go_on()
+
+    def _told(self, one: _Usual, serving: Serving, answered: "asyncio.Future[Predicted]") -> None:
+        """The line has an answer, or none."""
+        if not one.whole.waiting:
+            return
+        try:
+            predicted = answered.result()
+            require_finite(predicted)
+            now = time.perf_counter()
+            self._reply(one, serving, predicted, now - one.whole.complete)
+            if self._pod.access.due(now):
+                self._tell_of(one, now)
+        except PredictionTooSlow as e:
+            self._refuse(one.whole, Head.of(one.whole.headers), e)
+        except Exception:  # asked once more, where the error finds its words
+            one.whole.go_on()
 
     def _allowed(self, head: Head) -> bool:
         return self._tokens is None or self._tokens.allow(head.authorization)
@@ -113,12 +140,16 @@ class Turn:
         predicted = serving.predictor.at_once(rows)
         now = time.perf_counter()
         for number, one in enumerate(usual):
-            seconds = now - one.whole.complete
-            self._send(one.whole, 200, one.name, one.typed.reply(_row(predicted, number), seconds))
-            serving.predictor.count(predicted.predictions[number : number + 1], seconds)
+            self._reply(one, serving, _row(predicted, number), now - one.whole.complete)
         if self._pod.access.due(now):
-            whole = usual[0].whole
-            self._pod.access.write("POST", whole.path, 200, now - whole.begun, usual[0].name, whole.headers)
+            self._tell_of(usual[0], now)
+
+    def _reply(self, one: _Usual, serving: Serving, predicted: Predicted, seconds: float) -> None:
+        self._send(one.whole, 200, one.name, one.typed.reply(predicted, seconds))
+        serving.predictor.count(predicted.predictions, seconds)
+
+    def _tell_of(self, one: _Usual, now: float) -> None:
+        self._pod.access.write("POST", one.whole.path, 200, now - one.whole.begun, one.name, one.whole.headers)
 
     def _usual(self, whole: Whole, serving: Serving) -> _Usual | None:
         head = Head.of(whole.headers)
@@ -131,8 +162,7 @@ class Turn:
         typed = glance(serving.languages[whole.path], serving.validator, request, single=True)
         return None if typed is None else _Usual(whole, named(head.request_id), typed)
 
-    def _refuse(self, whole: Whole, head: Head) -> None:
-        error = Overloaded(TOO_MANY)
+    def _refuse(self, whole: Whole, head: Head, error: Refused) -> None:
         self._pod.metrics.errors.labels(error.reason).inc()
         status, reply = refusal(whole.path, error)
         name = named(head.request_id)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from server.admission import Cost
 from server.app import create_app
 from server.management import create_management
 from server.metrics import Metrics
@@ -205,6 +206,7 @@ def test_more_than_can_be_answered_soon_is_told_so_at_once(serve: Served, monkey
     client, pod = serve("regressor", batching={"maxWaiting": 1})
     assert pod.serving is not None
     entered, leave = threading.Semaphore(0), threading.Event()
+    monkeypatch.setattr(Cost, "surely", lambda *_: False)  # so that a thread waits, not the event loop
     predict = pod.serving.engine.predict
 
     def slow(_: object, rows: Any) -> Any:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batching import PATIENCE, SHORT_LINE, SHORT_SECONDS, Cost, Line
+from server.admission import PATIENCE, SHORT_LINE, SHORT_SECONDS, Cost
+from server.batching import SHORT_CALL_SECONDS, Line
 from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
@@ -48,6 +49,12 @@ async def line() -> AsyncIterator[Callable[..., Line]]:
 
 
 Lines = Callable[..., Line]
+
+
+async def turns(count: int) -> None:
+    """Of the event loop: after the first a task has begun, after the second a call has."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def test_thousands_at_once_each_get_their_own_answer(line: Lines) -> None:
@@ -94,6 +101,33 @@ def test_whatever_comes_together_comes_apart_again(requests: list[tuple[int, int
     asyncio.run(run())
 
 
+async def test_short_calls_are_made_on_the_event_loop_and_long_ones_are_not(line: Lines) -> None:
+    where: list[str] = []
+
+    class Echoing(Echo):
+        def __call__(self, rows: Rows) -> tuple[Predicted, float]:
+            where.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
+            return super().__call__(rows)
+
+    waiting = line(Echoing())
+
+    async def ask(rows: int) -> str:
+        await waiting.predict([[7]] * rows)
+        return where.pop()
+
+    assert [await ask(1), await ask(1), await ask(8), await ask(8)] == [
+        "thread",
+        "loop",
+        "thread",
+        "loop",
+    ]  # not before it is known
+    waiting.cost.observe(9, 10 * SHORT_CALL_SECONDS)
+    assert [await ask(9), await ask(1)] == ["thread", "loop"]
+    for _ in range(100):
+        waiting.cost.observe(1, 2 * SHORT_CALL_SECONDS)
+    assert await ask(1) == "thread"
+
+
 async def test_one_row_is_asked_about_at_once(line: Lines) -> None:
     echo = Echo()
     await line(echo).predict([[1]])
@@ -105,6 +139,7 @@ async def test_a_bad_row_costs_the_others_little(line: Lines) -> None:
     waiting = line(echo)
     echo.go.clear()
     first = asyncio.create_task(waiting.predict([[0]]))
+    await turns(2)
     others = [asyncio.create_task(waiting.predict([[value]])) for value in (*range(1, 32), -1)]
     await asyncio.sleep(0)
     echo.go.set()
@@ -123,7 +158,7 @@ async def test_more_than_can_be_answered_soon_is_turned_away_at_once(line: Lines
         waiting.cost.observe(2, 0.2)
     echo.go.clear()
     running = asyncio.create_task(waiting.predict([[1]]))
-    await asyncio.sleep(0)
+    await turns(2)
     few = [asyncio.create_task(waiting.predict([[value]])) for value in range(SHORT_LINE)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -137,12 +172,8 @@ async def test_a_call_that_costs_the_same_for_many_rows_is_shared_by_many(line: 
     waiting = line(echo)
     for rows in (1, 16, 64):
         waiting.cost.observe(rows, 0.0023 + rows * 0.000016)
-    echo.go.clear()
-    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(60)]
-    await asyncio.sleep(0)
-    echo.go.set()
-    await asyncio.gather(*asked)
-    assert echo.calls == [1, 59]
+    await asyncio.gather(*(waiting.predict([[value]]) for value in range(60)))
+    assert echo.calls == [60]
 
 
 async def test_those_who_ask_again_are_asked_about_together(line: Lines) -> None:
@@ -158,7 +189,7 @@ async def test_those_who_ask_again_are_asked_about_together(line: Lines) -> None
     started = time.monotonic()
     await asyncio.gather(*map(ask, range(8)))
     assert time.monotonic() - started < 5
-    assert echo.calls == [1, *[8] * 19, 7]
+    assert echo.calls == [8] * 20
 
 
 async def test_a_line_that_fits_into_one_call_is_no_overload(line: Lines) -> None:
@@ -167,10 +198,12 @@ async def test_a_line_that_fits_into_one_call_is_no_overload(line: Lines) -> Non
     for rows in (1, 32, 64) * 10:
         waiting.cost.observe(rows, 0.02 + rows * 0.0001)
     echo.go.clear()
-    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(1 + 64)]
+    first = asyncio.create_task(waiting.predict([[0]]))
+    await turns(2)
+    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(64)]
     await asyncio.sleep(0)
     echo.go.set()
-    await asyncio.gather(*asked)
+    await asyncio.gather(first, *asked)
     assert echo.calls == [1, 64]
 
 
@@ -189,20 +222,24 @@ async def test_the_line_has_an_end_however_short_the_wait(line: Lines) -> None:
     echo = Echo()
     waiting = line(echo, max_waiting=2)
     echo.go.clear()
-    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(3)]
+    first = asyncio.create_task(waiting.predict([[0]]))
+    await turns(2)
+    asked = [asyncio.create_task(waiting.predict([[value]])) for value in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await waiting.predict([[3]])
     echo.go.set()
-    await asyncio.gather(*asked)
+    await asyncio.gather(first, *asked)
 
 
 async def test_whoever_gave_up_is_not_asked_about(line: Lines) -> None:
     echo = Echo()
     waiting = line(echo, timeout=0.01)
     echo.go.clear()
-    asked = [asyncio.create_task(waiting.predict([[value], [value]][: value or 1])) for value in range(3)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    first = asyncio.create_task(waiting.predict([[0]]))
+    await turns(2)
+    asked = [asyncio.create_task(waiting.predict([[value], [value]][:value])) for value in (1, 2)]
+    answers = await asyncio.gather(first, *asked, return_exceptions=True)
     assert all(isinstance(answer, PredictionTooSlow) for answer in answers)
     echo.go.set()
     assert (await waiting.predict([[7]])).predictions == [7]

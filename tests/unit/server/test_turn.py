@@ -270,7 +270,7 @@ async def test_a_slow_engine_with_a_long_line_refuses_before_it_reads(live: Live
     connection = await live.connect()
     connection.ask(ROW)
     assert (await connection.answer()).status == 200
-    monkeypatch.setattr(Predictor, "crowded", True)
+    monkeypatch.setattr(Predictor, "admits", lambda _: False)
     connection.ask(b"not even JSON")
     answer = await connection.answer()
     assert (answer.status, answer.body["error"]["type"], b"retry-after: 1\r\n" in answer.head) == (503, "Overloaded", True)
@@ -367,6 +367,7 @@ def test_only_who_may_ask_is_told_that_there_are_too_many(
     (tmp_path / "token").write_text("secret")
     asked = turn_of(auth={"tokenFiles": [str(tmp_path / "token")]})
     monkeypatch.setattr(Lateness, "too_many", lambda *_: True)
+    monkeypatch.setattr(Predictor, "admits", lambda _: False)
     monkeypatch.setattr(Echo, "fast", fast)
     token = [(b"authorization", b"Bearer secret")]
     first = [Arrived(asked, USUAL, headers=token)] if fast else []

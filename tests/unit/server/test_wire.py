@@ -1,11 +1,14 @@
 """A connection with any client: who does not wait, does not read, does not come to the point, or does not speak HTTP."""
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.server import ServerState
 
 from server import serve, wire
@@ -313,3 +316,34 @@ async def test_a_client_that_takes_nothing_does_not_keep_a_pod_that_must_go(monk
         writer.write(REQUEST)
         await sending.wait()
     writer.close()
+
+
+async def _turns_to_let_in(clients: int) -> int:
+    """Of an event loop as a pod has it, for clients who came all at once."""
+    made: list[asyncio.BaseTransport] = []
+
+    class Counted(wire.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(transport)
+
+    (port,) = free_ports(1)
+    with contextlib.ExitStack() as stack:
+        async with serve._listening(Application(), port, Counted, PATIENCE):
+            while not made:  # it listens when the first is there
+                await asyncio.sleep(0)
+                with contextlib.suppress(ConnectionRefusedError):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
+            for _ in range(clients):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
+            turns = 0
+            while len(made) < clients:
+                await asyncio.sleep(0)
+                turns += 1
+            stack.close()
+    return turns
+
+
+def test_a_crowd_is_let_in_within_a_few_turns() -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(_turns_to_let_in(200)) < 20
