@@ -129,5 +129,5 @@ def _flat(label: Label | list[Label]) -> Sequence[Label]:
 
 
 def one_thread_each() -> None:
-    """For what this thread computes. Parallelism comes from the requests: BLAS and OpenMP would only fight over the same cores."""
+    """For what this thread computes. Parallelism comes from the requests: BLAS and OpenMP would fight over the same cores."""
     threadpoolctl.threadpool_limits(limits=1)
