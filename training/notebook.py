@@ -244,7 +244,10 @@ def _figures(model: Any, rows: Any, labels: Any) -> dict[str, float]:
     right = np.asarray(labels)
     test = sample.read(model, rows, "X_test")
     if right.ndim != 1 or len(right) != len(test):
-        raise InputError(f"y_test has the shape {right.shape}, and X_test {len(test)} rows: one label a row is needed.")
+        raise InputError(
+            f"y_test has the shape {right.shape}, and X_test {len(test)} rows: one label a row is needed. Pass a table of one "
+            "column as y_test.squeeze(); for a model of several outputs count the figures yourself and pass metrics={...}."
+        )
     try:
         _quietly(model.predict, test.rows([*range(min(len(test), TRIED_ROWS))]))
     except Exception as e:

@@ -168,7 +168,8 @@ def _as_trained(model: Any, frame: pd.DataFrame, called: str) -> pd.DataFrame:
     missing = [name for name in names if name not in frame.columns]
     if missing and not _does_without(model, frame):
         index = [name for name in missing if name in frame.index.names]
-        hint = f" {_named(index)} is in its index: pass {called}.reset_index()." if index else _close(missing[0], frame.columns)
+        unknown = [name for name in frame.columns if name not in names]  # the others are there under their own names
+        hint = f" {_named(index)} is in its index: pass {called}.reset_index()." if index else _close(missing[0], unknown)
         raise InputError(f"{called} lacks columns that the model was trained with: {_named(missing)}.{hint}")
     if missing:
         return frame.reset_index(drop=True)

@@ -126,6 +126,7 @@ def test_a_mistake_is_told_before_mlflow_is_asked(model: Any, rows: Any, complai
         ({"X_test": X[:0], "y_test": []}, "X_test has no rows."),
         ({"X_test": np.full((40, 3), "x"), "y_test": Y}, "The model can't predict X_test."),
         ({"X_test": X, "y_test": Y[:3]}, "y_test has the shape (3,), and X_test 40 rows"),
+        ({"X_test": X, "y_test": np.stack([Y, Y], axis=1)}, "for a model of several outputs count the figures yourself"),
         ({"X_test": X, "y_test": Y.astype(str)}, "The figures of X_test and y_test can't be counted"),
         ({"target": 3}, 'target is 3. Pass the name of what is predicted: target="3".'),
         ({"metrics": [("f1", 1)]}, "metrics is a list. Pass a dict: metrics={name: value}."),
