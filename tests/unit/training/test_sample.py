@@ -118,8 +118,8 @@ def test_what_can_not_be_served_is_named(names: str, given: Any, complaint: str)
 
 def test_no_column_is_suggested_that_is_one_of_the_others() -> None:
     with pytest.raises(InputError) as raised:
-        sample.read(Fitted("width_cm", "length_cm"), NUMBERS[["a"]].set_axis(["width_cm"], axis=1))
-    assert str(raised.value).endswith('trained with: "length_cm".')
+        sample.read(Fitted("sepal_length", "petal_length"), NUMBERS[["a"]].set_axis(["sepal_length"], axis=1))
+    assert str(raised.value).endswith('trained with: "petal_length".')
 
 
 @pytest.mark.parametrize(
