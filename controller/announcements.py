@@ -6,7 +6,7 @@ from typing import Literal
 from controller.api import Condition, ModelDeploymentStatus
 from controller.conditions import REGISTRY_AWAY, Outcome, held_message
 from controller.decision import Decision, Pause
-from controller.rollout import Cause, Word
+from controller.rollout import Cause, Rollout, Word
 
 _ON_ITS_WAY = {"Pulling", "Creating", "RollingOut"}  # reasons of Ready that are no trouble
 _TOLD_OTHERWISE = {"HeldByPerson", *_ON_ITS_WAY}  # by an event of their own, or by what comes of them
@@ -68,8 +68,8 @@ def _rollouts(outcome: Outcome, before: ModelDeploymentStatus, after: ModelDeplo
     return told
 
 
-def change_cause(decision: Decision, word: Word) -> str:
-    """A line of `kubectl rollout history`."""
+def change_cause(decision: Decision, word: Word, live: Rollout | None = None) -> str:
+    """A line of `kubectl rollout history`, for what takes the place of `live`."""
     model, cause = decision.model, decision.cause
     if model is None:
         return ""
@@ -85,4 +85,6 @@ def change_cause(decision: Decision, word: Word) -> str:
         return f"{model.label}, settings changed"
     if cause is Cause.RETRY:
         return f"{model.label} ({word.request}), tried again"
+    if live is not None and live.model.label == model.label and live.model.digest != model.digest:
+        return f"{model.label} ({word.request}), whose files in the registry are others now"
     return f"{model.label} ({word.request})"

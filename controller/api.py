@@ -250,7 +250,7 @@ class ServingModel(_Status):
         default=None, description="What computes the answers: Compiled, or Native, which is scikit-learn itself."
     )
     engine_reason: str | None = Field(default=None, description="Why it is that engine.")
-    rollout: int = Field(default=0, description="Number of its rollout, once that was complete.")
+    rollout: int | None = Field(default=None, description="Number of its rollout, once that was complete.")
     since: datetime = Field(description="Since when it has been serving alone.")
 
 
@@ -307,7 +307,10 @@ class HistoryEntry(_Status):
     registry: str = Field(default="", description="Registry that it came from.")
     run_id: str | None = Field(default=None, alias="runID", description="MLflow run that made the version.")
     size_bytes: int = Field(default=0, description="Size of its files.")
-    verified: str = Field(default="Loaded", description="What the pods proved before they became ready.")
+    verified: str = Field(
+        default="Loaded",
+        description="What a pod has to prove before it becomes ready: Answered, Executed or Loaded, as in `serving`.",
+    )
     image: str = Field(description="Server image.")
     runtime: str = Field(default="", description="Name of the server image in the operator's catalogue.")
     scikit_learn: str = Field(default="", description="Version of scikit-learn that the model was logged with.")

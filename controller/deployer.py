@@ -100,7 +100,7 @@ class Deployer:
             deployments.inputs(spec),
             held=decision.held,
             cause=decision.cause or "",
-            change_cause=change_cause(decision, resource.word),
+            change_cause=change_cause(decision, resource.word, live.rollout),
         )
         if live.deployment is None:
             body = deployments.deployment(owner, spec, template, annotations, deadline)
@@ -125,7 +125,7 @@ class Deployer:
                 chosen,
                 held=decision.held,
                 instead_of=current.number if current is not None else 0,
-                change_cause=change_cause(decision, resource.word),
+                change_cause=change_cause(decision, resource.word, current),
             )
         return replace(live, deployment=await self._cluster.patch("Deployment", deployment, operations), trouble=None)
 

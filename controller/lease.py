@@ -22,9 +22,9 @@ from controller.ports import Object
 
 log = logging.getLogger(__name__)
 
-DURATION_SECONDS = 10  # how long the others wait for a leader that says nothing
+DURATION_SECONDS = 13  # how long the others wait for a leader that says nothing: they go on well within 20 s
 RENEW_SECONDS = 2.0
-GIVE_UP_SECONDS = 7.0  # a leader that could not renew for so long has lost: earlier than the others take over
+GIVE_UP_SECONDS = 10.0  # as long as Kubernetes' own controllers try; a leader that could not renew for so long has lost: earlier than the others take over
 
 
 class LostLeadershipError(Exception):

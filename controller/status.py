@@ -105,7 +105,7 @@ def _serving(outcome: Outcome, before: ModelDeploymentStatus) -> ServingModel | 
         verified=model.verified,
         engine=engine.name if engine else None,
         engine_reason=(engine.reason or None) if engine else None,
-        rollout=answers.number if pods.complete else 0,
+        rollout=answers.number if pods.complete else None,
         since=outcome.now,
     )
     same = before.serving is not None and is_of(before.serving, answers)

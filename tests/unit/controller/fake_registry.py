@@ -19,14 +19,15 @@ def model_files(version: int, mlmodel: str = MLMODEL) -> dict[str, bytes]:
 
 
 class FakeRegistry:
-    """`versions`, `aliases`, `tags` and `measured` (by version) are what tests change; `away` makes every request fail,
-    `breaks_off` those for files."""
+    """`versions`, `aliases`, `tags`, `measured` and `created` (by version) are what tests change; `away` makes every request
+    fail, `breaks_off` those for files."""
 
     def __init__(self, *versions: int) -> None:
         self.versions = {str(version): model_files(version) for version in versions}
         self.aliases = {"champion": str(versions[0])} if versions else {}
         self.tags: dict[str, dict[str, str]] = {}
         self.measured: dict[str, dict[str, float]] = {}
+        self.created: dict[str, str] = {}
         self.forbidden_to: set[str] = set()
         self.away = self.breaks_off = False
         self.away_for = "RegistryUnavailable"  # the reason that is given then
@@ -50,7 +51,7 @@ class FakeRegistry:
             version=version,
             run_id=f"run{version}",
             model_id="m",
-            created="1",
+            created=self.created.get(version, "1"),
             tags=self.tags.get(version, {}),
         )
 

@@ -83,6 +83,17 @@ async def test_change_causes_are_readable(world: World) -> None:
     assert world.deployment["metadata"]["annotations"]["kubernetes.io/change-cause"] == "fraud version 1 (fraud@champion)"
 
 
+async def test_a_version_whose_files_are_others_now_says_so(world: World) -> None:
+    """The registry lost its data, and the name and number were given to something else."""
+    await deployed(world)
+    world.registry.versions["1"]["model.pkl"] = b"another model"
+    world.registry.created["1"] = "2"
+    await world.settle()
+    cause = "fraud version 1 (fraud@champion), whose files in the registry are others now"
+    assert world.deployment["metadata"]["annotations"]["kubernetes.io/change-cause"] == cause
+    assert ("Normal", "RolloutStarted", f"{cause}, after version 1") in world.cluster.events
+
+
 async def test_while_new_pods_are_not_ready_the_old_version_serves(world: World) -> None:
     await deployed(world)
     world.registry.aliases["champion"] = "2"
