@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 DURATION_SECONDS = 13  # how long the others wait for a leader that says nothing: they go on well within 20 s
 RENEW_SECONDS = 2.0
-GIVE_UP_SECONDS = 10.0  # as long as Kubernetes' own controllers try; a leader that could not renew for so long has lost: earlier than the others take over
+# A leader that could not renew for so long has lost: earlier than the others take over, and as late as Kubernetes' own
+# controllers, since 7 s without a renewal do happen where many pods start at once.
+GIVE_UP_SECONDS = 10.0
 
 
 class LostLeadershipError(Exception):
