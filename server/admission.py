@@ -69,6 +69,20 @@ class Cost:
         return rows <= self._largest and self.of(rows) <= seconds
 
 
+class Place:
+    """In line, for one row of a request that is let in before it is read. It is kept until the row is there, or given up."""
+
+    def __init__(self, admission: "Admission") -> None:
+        self._kept_by: Admission | None = admission
+        admission.kept += 1
+
+    def leave(self) -> None:
+        """The row is in line, or will never be."""
+        if self._kept_by is not None:
+            self._kept_by.kept -= 1
+            self._kept_by = None
+
+
 class Admission:
     """To the line of one engine."""
 
@@ -76,12 +90,15 @@ class Admission:
         self._cost = cost
         self._max_size = max_size
         self._max_waiting = max_waiting
+        self.kept = 0
+        """Places of those who are let in, and not in line yet."""
         self._turned_away = 0
         """Rows, since the latest call."""
         self._overloaded_until = 0.0
 
     def admits(self, rows: int, *, waiting: int, rows_waiting: int, busy: bool, now: float) -> bool:
         """Whether a request of so many rows may wait behind the others. Whoever may not is remembered as one of a crowd."""
+        waiting, rows_waiting = waiting + self.kept, rows_waiting + self.kept
         if waiting < min(SHORT_LINE, self._max_waiting):
             return True
         patience = PATIENCE * self._cost.of(rows)

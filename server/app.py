@@ -10,6 +10,7 @@ import time
 from starlette.types import Receive, Scope, Send
 
 from server import body, errors, logs
+from server.admission import Place
 from server.auth import Tokens
 from server.body import OFF_LOOP_BYTES, ClientGone, Head
 from server.document import header_list
@@ -62,6 +63,7 @@ class Application:
         name = named(head.request_id)
         logs.request.set((name, scope["headers"]))
         begun, error = scope.get("arrived", time.perf_counter()), None
+        place: Place | None = scope.get("place")
         try:
             if denied:
                 raise errors.Unauthorized("A bearer token that this server knows is needed: Authorization: Bearer TOKEN.")
@@ -70,8 +72,9 @@ class Application:
                 error = "MethodNotAllowed"
                 status, reply = 405, failure(path, 405, error, "Predictions are asked for with POST.", (), allow)
             else:
-                self._admit(scope)
-                status, reply = 200, await self._predict(path, head, receive)
+                if place is None:
+                    self._admit(scope)
+                status, reply = 200, await self._predict(path, head, receive, place)
         except errors.Refused as e:
             error = e.reason
             self._pod.metrics.errors.labels(error).inc()
@@ -83,6 +86,9 @@ class Application:
             log.exception("unexpected error", extra={"path": path})
             self._pod.metrics.errors.labels(error).inc()
             status, reply = 500, failure(path, 500, error, UNEXPECTED)
+        finally:
+            if place is not None:
+                place.leave()
         self._pod.access.answered(scope["method"], path, status, begun, name, scope["headers"], error)
         headers = [
             (b"content-type", reply.media_type),
@@ -93,7 +99,7 @@ class Application:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.content})
 
-    async def _predict(self, path: str, head: Head, receive: Receive) -> Reply:
+    async def _predict(self, path: str, head: Head, receive: Receive, place: Place | None) -> Reply:
         serving = self._pod.serving
         if serving is None:
             raise errors.NotReady("The model is being loaded.")
@@ -105,7 +111,7 @@ class Application:
             asked = read(language, serving.validator, request)
         else:
             asked = await asyncio.to_thread(read, language, serving.validator, request)
-        predicted, seconds = await serving.predictor.predict(asked.checked.rows, started)
+        predicted, seconds = await serving.predictor.predict(asked.checked.rows, started, place)
         if len(predicted.predictions) <= OFF_LOOP_ROWS:
             reply = asked.reply(predicted, seconds)
         else:

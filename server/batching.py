@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from server.admission import Admission, Cost
+from server.admission import Admission, Cost, Place
 from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
@@ -68,9 +68,11 @@ class Line:
         """How many requests have no answer yet."""
         return len(self._waiting) + len(self._asked)
 
-    async def predict(self, rows: Rows) -> Predicted:
-        """The answer to these rows and to no other."""
-        if not self.admits(len(rows)):
+    async def predict(self, rows: Rows, place: Place | None = None) -> Predicted:
+        """The answer to these rows and to no other. A place is for one row: of more, it is asked whether they may wait."""
+        if place is not None:
+            place.leave()
+        if (place is None or len(rows) > 1) and not self._admits(len(rows)):
             raise Overloaded("This pod has more requests than it can answer soon. Try again in a second.")
         answered = self.enter(rows)
         try:
@@ -91,7 +93,11 @@ class Line:
             self._soon()
         return mine.answered
 
-    def admits(self, rows: int) -> bool:
+    def place(self) -> Place | None:
+        """For a request of one row, until it enters or is given up; None if it would not be answered soon."""
+        return Place(self._admission) if self._admits(1) else None
+
+    def _admits(self, rows: int) -> bool:
         """Whether so many more would be answered soon. To be asked once for each request."""
         return self._admission.admits(
             rows,

@@ -4,6 +4,8 @@ import asyncio
 import typing
 from dataclasses import dataclass
 
+from server.admission import Place
+
 
 class Connection(typing.Protocol):
     """What brought a request."""
@@ -30,6 +32,8 @@ class Whole:
     content: bytes = b""
     complete: float = 0.0
     """When its last byte was there."""
+    place: Place | None = None
+    """In the line of the engine, if it has been let in. The application asks no second time."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

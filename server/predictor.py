@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import threadpoolctl
 
+from server.admission import Place
 from server.artifact import Label
 from server.batching import TOO_SLOW, Line
 from server.engine import Engine, Predicted
@@ -58,13 +59,13 @@ class Predictor:
 
         return self._pool.submit(work).result()
 
-    async def predict(self, rows: Rows, started: float) -> tuple[Predicted, float]:
+    async def predict(self, rows: Rows, started: float, place: Place | None = None) -> tuple[Predicted, float]:
         """The answer to the rows of a request that was complete at `started` (on `time.perf_counter`), and its seconds."""
         try:
             if len(rows) <= self._at_once:
                 predicted = self._engine.predict(rows)
             else:
-                predicted = await self._line.predict(rows)
+                predicted = await self._line.predict(rows, place)
         except ValueError as e:
             raise Unanswerable("The model does not take these values, although each is of the right type.") from e
         require_finite(predicted)
@@ -72,13 +73,14 @@ class Predictor:
         self.count(predicted.predictions, seconds)
         return predicted, seconds
 
-    def admits(self) -> bool:
-        """Whether one more row would be answered soon by an engine that is asked in line. To be asked once for each request."""
-        return self._line.admits(1)
+    def place(self) -> Place | None:
+        """In the line of an engine, for a request of one row; None if it would not be answered soon."""
+        return self._line.place()
 
-    def in_line(self, rows: Rows) -> "asyncio.Future[Predicted]":
-        """The answer to the rows of a request that was admitted; an error, if there is none in time."""
-        answered = self._line.enter(rows)
+    def in_line(self, row: Rows, place: Place) -> "asyncio.Future[Predicted]":
+        """The answer to a row that has a place; an error, if there is none in time."""
+        place.leave()
+        answered = self._line.enter(row)
         late = asyncio.get_running_loop().call_later(self._timeout, _give_up, answered)
         answered.add_done_callback(lambda _: late.cancel())
         return answered

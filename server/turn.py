@@ -83,10 +83,12 @@ class Turn:
         head = Head.of(whole.headers)
         if not self._allowed(head):
             whole.go_on()
-        elif not serving.predictor.admits():
+            return
+        whole.place = place = serving.predictor.place()
+        if place is None:
             self._refuse(whole, head, Overloaded(TOO_MANY))  # before anybody reads it
         elif (one := self._usual(whole, serving)) and not len(serving.validator.unusual(row := np.array(one.typed.rows, float))):
-            serving.predictor.in_line(row).add_done_callback(partial(self._told, one, serving))
+            serving.predictor.in_line(row, place).add_done_callback(partial(self._told, one, serving))
         else:
             whole.go_on()
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from server.access import Access
+from server.admission import Place
 from server.lane import Lane, Whole
 from server.stamp import lines, new_id
 
@@ -201,18 +202,25 @@ class Protocol(HttpToolsProtocol):
         self.whole = self._pieces = None
         if whole is None:
             return
-        self._ask(b"POST", "1.1", whole.path.encode(), whole.headers, whole.begun, keep_alive=True)
+        self._ask(b"POST", "1.1", whole.path.encode(), whole.headers, whole.begun, keep_alive=True, place=whole.place)
         super().on_body(whole.content if pieces is None else b"".join(pieces))
         if pieces is None:
             super().on_message_complete()
 
     def _ask(
-        self, method: bytes, version: str, url: bytes, headers: list[tuple[bytes, bytes]], begun: float, keep_alive: bool
+        self,
+        method: bytes,
+        version: str,
+        url: bytes,
+        headers: list[tuple[bytes, bytes]],
+        begun: float,
+        keep_alive: bool,
+        place: Place | None = None,
     ) -> None:
         """Ask the application, when it has answered all before."""
         target = httptools.parse_url(url)
         path = target.path.decode("ascii")
-        scope: Any = {  # two keys more than uvicorn's type of a scope has; ASGI allows that
+        scope: Any = {  # three keys more than uvicorn's type of a scope has; ASGI allows that
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": version,
@@ -228,6 +236,7 @@ class Protocol(HttpToolsProtocol):
             "state": self.app_state.copy(),
             "arrived": begun,
             "crowd": len(self.tasks),
+            "place": place,
         }
         self.cycle = RequestResponseCycle(
             scope=scope,

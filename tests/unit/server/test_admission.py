@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.admission import OVERLOADED_SECONDS, SHORT_LINE, Admission, Cost
+from server.admission import OVERLOADED_SECONDS, SHORT_LINE, Admission, Cost, Place
 
 SIZE = 64
 HTTP, REFUSAL = 4e-5, 2e-5
@@ -112,3 +112,17 @@ def test_the_line_has_an_end_and_few_are_always_let_in() -> None:
     assert [slow.come(0, busy=True, now=0) for _ in range(SHORT_LINE + 2)] == [True] * SHORT_LINE + [False] * 2
     short = Engine(1e-9, 0.0, at_once=False, max_waiting=2)
     assert [short.come(0, busy=True, now=0) for _ in range(3)] == [True, True, False]
+
+
+def test_whoever_is_on_the_way_has_a_place_in_the_line() -> None:
+    admission = Admission(Cost(), max_size=SIZE, max_waiting=2)
+
+    def admits() -> bool:
+        return admission.admits(1, waiting=0, rows_waiting=0, busy=False, now=0)
+
+    places = [Place(admission) for _ in range(2) if admits()]
+    assert not admits()
+    for _ in range(2):
+        places[0].leave()
+    assert admits()
+    assert admission.kept == 1

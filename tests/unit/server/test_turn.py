@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import languages, serve, turn, wire
+from server.admission import Admission
 from server.app import create_app
 from server.artifact import Bounds, Label
 from server.body import OFF_LOOP_BYTES
@@ -120,6 +121,11 @@ def pod_of(loaded: Serving, told: Settings) -> Pod:
     spoken = languages.languages(told, known)
     pod.serving = replace(loaded, engine=engine, predictor=predictor, model=known, languages=spoken)
     return pod
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Echo, "fast", False)
 
 
 @pytest.fixture
@@ -265,15 +271,55 @@ async def test_an_engine_that_breaks_is_an_internal_error_for_each(live: Live, m
     assert (await connection.answer()).status == 500
 
 
+@pytest.mark.usefixtures("slow")
 async def test_a_slow_engine_with_a_long_line_refuses_before_it_reads(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Echo, "fast", False)
     connection = await live.connect()
     connection.ask(ROW)
     assert (await connection.answer()).status == 200
-    monkeypatch.setattr(Predictor, "admits", lambda _: False)
+    monkeypatch.setattr(Admission, "admits", lambda *_, **__: False)
     connection.ask(b"not even JSON")
     answer = await connection.answer()
     assert (answer.status, answer.body["error"]["type"], b"retry-after: 1\r\n" in answer.head) == (503, "Overloaded", True)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("change", list(CHANGES))
+async def test_who_was_let_in_is_not_turned_away_later_and_keeps_no_place(
+    live: Live, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    asked: list[Admission] = []
+
+    def admits(admission: Admission, *_: Any, **__: Any) -> bool:
+        asked.append(admission)
+        return len(asked) == 1
+
+    monkeypatch.setattr(Admission, "admits", admits)
+    altered, status = CHANGES[change]
+    connection = await live.connect()
+    connection.ask(ROW | altered)
+    assert (await connection.answer()).status == status
+    assert [admission.kept for admission in asked] == [0]
+
+
+@pytest.mark.usefixtures("slow")
+async def test_of_more_rows_than_one_it_is_asked_whether_they_may_wait(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Admission, "admits", lambda _, rows, **__: rows == 1)
+    connection = await live.connect()
+    connection.ask([ROW, ROW])
+    assert (await connection.answer()).status == 503
+
+
+@pytest.mark.usefixtures("slow")
+async def test_who_waits_in_line_and_is_left_to_the_application_was_let_in_already(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Admission] = []
+    monkeypatch.setattr(Admission, "admits", lambda admission, *_, **__: not asked.append(admission))
+    connection = await live.connect()
+    for radius in (10.0, 11.0):  # with the second one, the first is left to the application
+        connection.ask(ROW | {"mean radius": radius})
+    assert [(await connection.answer()).status for _ in range(2)] == [200, 200]
+    assert len(asked) == 2
 
 
 async def test_a_connection_that_nobody_uses_is_closed(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,7 +413,7 @@ def test_only_who_may_ask_is_told_that_there_are_too_many(
     (tmp_path / "token").write_text("secret")
     asked = turn_of(auth={"tokenFiles": [str(tmp_path / "token")]})
     monkeypatch.setattr(Lateness, "too_many", lambda *_: True)
-    monkeypatch.setattr(Predictor, "admits", lambda _: False)
+    monkeypatch.setattr(Predictor, "place", lambda _: None)
     monkeypatch.setattr(Echo, "fast", fast)
     token = [(b"authorization", b"Bearer secret")]
     first = [Arrived(asked, USUAL, headers=token)] if fast else []
