@@ -314,7 +314,12 @@ async def test_who_waits_in_line_and_is_left_to_the_application_was_let_in_alrea
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Admission] = []
-    monkeypatch.setattr(Admission, "admits", lambda admission, *_, **__: not asked.append(admission))
+
+    def admits(admission: Admission, *_: Any, **__: Any) -> bool:
+        asked.append(admission)
+        return True
+
+    monkeypatch.setattr(Admission, "admits", admits)
     connection = await live.connect()
     for radius in (10.0, 11.0):  # with the second one, the first is left to the application
         connection.ask(ROW | {"mean radius": radius})
