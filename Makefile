@@ -57,6 +57,7 @@ lint: venv  ## style, types, import rules, generated files
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m controller.crd --check charts/modeldeployment-operator/files/crd.yaml
+	$(PY) -m tests.chart.documentation --check
 
 unit: venv  ## the fast tests: no root, no cluster
 	$(PYTEST) -n 2 tests/unit
@@ -73,8 +74,9 @@ browser: venv  ## the page for people, in a headless Chromium
 	@$(PY) -m tests.browser.chromium > /dev/null
 	$(PYTEST) tests/browser
 
-generate: venv  ## write the files that are generated from code: the CRD
+generate: venv  ## write the files that are generated: the CRD, what the chart's values say in its README and schema
 	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml
+	$(PY) -m tests.chart.documentation
 
 # --- the throwaway cluster (tests/clusters) --------------------------------------------------------------------------
 cluster: venv  ## start a cluster to play with (.cluster/kubeconfig)

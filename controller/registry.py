@@ -85,8 +85,8 @@ class Registry:
     """The registries of the operator's settings; `directory` holds what is secret about them. `close` it."""
 
     def __init__(self, registries: Iterable[RegistrySettings], poll_seconds: float, directory: Path) -> None:
-        # No cookies: one registry's session is no other's, and none is needed.
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        # No cookies: one registry's session is no other's, and none is needed. A proxy is found by the environment.
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
         self._clients = {
             registry.name: RegistryClient(registry, directory / str(place), self._session)
             for place, registry in enumerate(registries)

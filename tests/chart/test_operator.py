@@ -251,7 +251,7 @@ def violations(pod: Object) -> list[str]:
     """What the restricted profile of the Pod Security Standards forbids in a pod, and what this project adds to it."""
     context = pod["securityContext"]
     found = [field for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)]
-    found += [f"volume {volume['name']}" for volume in pod["volumes"] if not RESTRICTED_VOLUMES & volume.keys()]
+    found += [f"volume {volume['name']}" for volume in pod.get("volumes", []) if not RESTRICTED_VOLUMES & volume.keys()]
     if context.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
         found.append("seccompProfile")
     if context.get("runAsNonRoot") is not True:
@@ -268,15 +268,53 @@ def violations(pod: Object) -> list[str]:
         }
         if own != wanted:
             found.append(f"securityContext of {container['name']}: {own}")
-        if any("hostPort" in port for port in container["ports"]):
+        if any("hostPort" in port for port in container.get("ports", [])):
             found.append(f"hostPort of {container['name']}")
     return found
 
 
 def test_every_pod_is_restricted(rendered: Rendered) -> None:
     templates = [found["spec"]["template"]["spec"] for found in rendered.objects if "template" in found.get("spec", {})]
-    assert len(templates) == 1
-    assert violations(templates[0]) == []
+    pods = [found["spec"] for found in rendered.all("Pod")]
+    assert (len(templates), len(pods)) == (1, 1)
+    for pod in (*templates, *pods):
+        assert violations(pod) == []
+
+
+def test_helms_test_asks_every_replica_and_leaves_nothing(helm: Helm) -> None:
+    rendered = helm.render(replicas=3, tolerations=[{"operator": "Exists"}], imagePullSecrets=[{"name": "pull"}])
+    pod = rendered.one("Pod", f"{NAME}-test")
+    settings, container = parsed(rendered), pod["spec"]["containers"][0]
+    hosts = [peer.rpartition(":")[0] for peer in settings.store_peers]
+    addresses = [*(f"{host}:{settings.health_port}/healthz" for host in hosts), f"{settings.store_url}/readyz"]
+    assert container["args"][1:] == addresses
+    assert container["image"] == rendered.container("controller")["image"]
+    compile(container["args"][0], "helm test", "exec")
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "test"
+    assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["activeDeadlineSeconds"] < 300, "helm itself waits for five minutes"
+    for field in ("tolerations", "imagePullSecrets"):
+        assert pod["spec"][field] == rendered.pod[field]
+    selector = rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+    assert not selector.items() <= pod["metadata"]["labels"].items(), "no Service may send it requests"
+
+
+def test_replicas_are_spread_as_the_platform_says(helm: Helm) -> None:
+    zones = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+    others = {**zones, "labelSelector": {"matchLabels": {"team": "platform"}}}
+    rendered = helm.render(topologySpreadConstraints=[zones, others])
+    own = rendered.one("StatefulSet")["spec"]["selector"]
+    assert rendered.pod["topologySpreadConstraints"] == [{**zones, "labelSelector": own}, others]
+
+
+def test_the_one_that_asks_registries_gets_more_environment(helm: Helm, rendered: Rendered) -> None:
+    proxy = {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}}
+    none = {"name": "NO_PROXY", "value": ".svc,$(KUBERNETES_SERVICE_HOST)"}
+    more = helm.render(extraEnv=[proxy, none])
+    assert more.container("controller")["env"] == [*rendered.container("controller")["env"], proxy, none]
+    assert more.container("store")["env"] == rendered.container("store")["env"]
 
 
 def test_options_of_the_pod(helm: Helm) -> None:

@@ -6,46 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.chart import documentation
 from tests.chart.rendering import CHART, REGISTRIES, Helm
 
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 MAIN = REGISTRIES[0]
 KEY = {"name": "a", "key": "b"}
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-
-
-def documented(text: str) -> dict[str, tuple[Any, str]]:
-    """Each value below a comment that begins with `# --`: its path, its default and what the comment says."""
-    lines = text.splitlines()
-
-    def comment_above(line: int) -> str:
-        start = line
-        while start > 0 and lines[start - 1].lstrip().startswith("#"):
-            start -= 1
-        said = " ".join(above.strip().removeprefix("#").strip() for above in lines[start:line])
-        return said.removeprefix("-- ") if said.startswith("-- ") else ""
-
-    def walk(node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, tuple[Any, str]]]:
-        for key, value in node.value:
-            path = f"{prefix}{key.value}"
-            if said := comment_above(key.start_mark.line):
-                yield path, (_at(VALUES, path), said)
-            elif isinstance(value, yaml.MappingNode) and value.value:
-                yield from walk(value, f"{path}.")
-            else:
-                pytest.fail(f"values.yaml says nothing about {path}: put a comment that begins with `# --` above it")
-
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert isinstance(root, yaml.MappingNode)
-    return dict(walk(root, ""))
-
-
-def _at(tree: Any, path: str) -> Any:
-    for key in path.split("."):
-        tree = tree[key]
-    return tree
 
 
 def _objects(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -62,10 +29,21 @@ def test_the_chart_passes_helm_lint(helm: Helm) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_value_has_its_row_in_the_readme() -> None:
-    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
-    in_readme = {path: (json.loads(default), said) for path, default, said in rows}
-    assert in_readme == documented((CHART / "values.yaml").read_text())
+def test_readme_and_schema_say_what_the_comments_say() -> None:
+    pods = "replicas: 2\n"
+    commented = documentation.VALUES.read_text().replace(pods, f"{pods}\n# -- The new\n# value.\nlogs.more: [1]\n")
+    values = documentation.documented(commented)
+    assert values["logs.more"] == ([1], "The new value.")
+    rows = documentation.readme(documentation.README.read_text(), values)
+    assert "| `logs.more` | `[1]` | The new value. |\n| `logs.level` |" in rows
+    said = {path: (default, f"{said} Really.") for path, (default, said) in values.items() if path == "store.sizeLimit"}
+    schema = json.loads(documentation.schema(documentation.SCHEMA.read_text(), said))
+    assert schema["properties"]["store"]["properties"]["sizeLimit"]["description"].endswith(" Really.")
+
+
+def test_a_value_without_a_comment_is_not_documented() -> None:
+    with pytest.raises(ValueError, match="says nothing about store"):
+        documentation.documented("store:\n  more: 1\n")
 
 
 def test_the_schema_describes_every_property_and_allows_no_other() -> None:
@@ -86,7 +64,7 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
             else:
                 yield f"{prefix}{name}"
 
-    leaves = documented((CHART / "values.yaml").read_text()).keys()
+    leaves = documentation.documented(documentation.VALUES.read_text()).keys()
     assert set(names(SCHEMA)) - {"global"} == set(leaves)
 
 
@@ -130,6 +108,15 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"defaults": {"server": {"image": "own:1"}}}, "'image'"),
         ({"defaults": {"server": {"accessLogsPerSecond": -1}}}, "/defaults/server/accessLogsPerSecond"),
         ({"logs": {"level": "Debug"}}, "/logs/level"),
+        ({"extraEnv": [{"name": "MLSERVING_OPERATOR_SETTINGS", "value": "{}"}]}, "/extraEnv/0/name"),
+        ({"extraEnv": [{"name": "HTTPS_PROXY"}]}, "/extraEnv/0"),
+        ({"networkPolicy": {"egress": [{}]}}, "/networkPolicy/egress/0"),
+        ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "/topologySpreadConstraints/0"),
+        ({"policies": [{"name": "teams"}]}, "/policies/0"),
+        ({"policies": [{"name": "teams", "trust": {"pickle": "Allow"}}]}, "/policies/0/trust/pickle"),
+        ({"policies": [{"name": "teams", "images": ["it's"]}]}, "/policies/0/images/0"),
+        ({"policies": [{"name": "teams", "maxReplicas": 0}]}, "/policies/0/maxReplicas"),
+        ({"policies": [{"name": "teams", "maxReplicas": 1}] * 2}, 'two entries named "teams"'),
         ({"defaults": {"compileMemory": "1 GB"}}, "/defaults/compileMemory"),
     ],
 )

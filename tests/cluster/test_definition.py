@@ -20,12 +20,12 @@ def api(defined: Kubernetes) -> Kubernetes:
     return defined
 
 
-def try_out(api: Kubernetes, spec: dict[str, Any], name: str = "fraud") -> dict[str, Any]:
+def try_out(api: Kubernetes, spec: dict[str, Any], name: str = "fraud", namespace: str = "default") -> dict[str, Any]:
     """What the API server would store."""
     resource = {
         "apiVersion": "mlserving.dev/v1alpha1",
         "kind": "ModelDeployment",
-        "metadata": {"name": name, "namespace": "default"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }
     stored: dict[str, Any] = json.loads(

@@ -19,6 +19,12 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* What `helm test` starts carries these: nothing of it may be selected with the operator's pods. */}}
+{{- define "modeldeployment-operator.testLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "modeldeployment-operator.labels" -}}
 {{ include "modeldeployment-operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -145,6 +151,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $runtimes = append $runtimes .name -}}
 {{- $minors = append $minors .scikitLearn -}}
 {{- end -}}
+{{- $policies := list -}}
+{{- range .Values.policies -}}
+{{- if has .name $policies -}}
+{{- fail (printf "policies has two entries named %q: each is an object of its own, so each needs a name of its own" .name) -}}
+{{- end -}}
+{{- $policies = append $policies .name -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What the operator does with ModelDeployments and their children, wherever it serves them. */}}
@@ -197,10 +210,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* What both containers have in common. The settings come last: Kubernetes expands only variables that stand above. */}}
+{{/* What both containers have in common. The settings come after what they name: Kubernetes expands only variables that stand
+     above. The environment comes last, for a container to add to it. */}}
 {{- define "modeldeployment-operator.container" -}}
 image: {{ include "modeldeployment-operator.image" (list .Values.image .Chart) }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  {{- include "modeldeployment-operator.containerSecurity" . | nindent 2 }}
 env:
   - name: POD_NAME
     valueFrom:
@@ -210,10 +226,25 @@ env:
       fieldRef: {fieldPath: metadata.namespace}
   - name: MLSERVING_OPERATOR_SETTINGS
     value: {{ include "modeldeployment-operator.settings" . | replace "'" "''" | squote }}
-securityContext:
-  allowPrivilegeEscalation: false
-  capabilities:
-    drop: [ALL]
-  readOnlyRootFilesystem: true
-  runAsNonRoot: true
+{{- end -}}
+
+{{- define "modeldeployment-operator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+{{- end -}}
+
+{{/* Where pods of this chart may run, and with which pull secrets. */}}
+{{- define "modeldeployment-operator.placement" -}}
+{{- $said := dict -}}
+{{- range $field := list "imagePullSecrets" "priorityClassName" "nodeSelector" "tolerations" -}}
+{{- with get $.Values $field -}}
+{{- $said = set $said $field . -}}
+{{- end -}}
+{{- end -}}
+{{- if $said -}}
+{{- toYaml $said -}}
+{{- end -}}
 {{- end -}}

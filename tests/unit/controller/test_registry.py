@@ -67,6 +67,19 @@ async def refused(registry: Registry, reference: ModelReference = CHAMPION) -> R
         await registry.close()
 
 
+async def test_a_proxy_of_the_environment_is_asked_but_for_what_it_excepts(
+    mlflow: MlflowDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow.answers["registered-models/alias"] = web.json_response({"model_version": VERSION})
+    monkeypatch.setenv("http_proxy", str(mlflow.server.make_url("/")))
+    monkeypatch.setenv("no_proxy", ".svc,127.0.0.1")
+    outside, inside = (RegistrySettings(name="main", uri=f"http://{host}") for host in ("mlflow.example", "127.0.0.1:1"))
+    registry = Registry([outside], 30, Path("/nowhere"))
+    assert (await registry.resolve(CHAMPION)).version == "3"
+    await registry.close()
+    assert (await refused(Registry([inside], 30, Path("/nowhere")))).reason == "RegistryUnavailable"
+
+
 async def test_an_alias_is_resolved_to_a_version(mlflow: MlflowDouble) -> None:
     mlflow.answers["registered-models/alias?name=fraud&alias=champion"] = web.json_response({"model_version": VERSION})
     registry = mlflow.registry()
