@@ -40,9 +40,11 @@ class Cost:
         """Of what a call for one row takes: the part that each further row takes too."""
         self._n = self._x = self._y = self._xx = self._xy = 0.0
         self._largest = 0
+        self._waited = math.inf
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """One call."""
+    def observe(self, rows: int, seconds: float, waited: float = 0.0) -> None:
+        """One call, and how long it did not compute. What is least of that is not the machine: a model may ask others."""
+        self._waited = min(self._waited, waited)
         if self._n > self.KNOWN and rows <= self._largest:
             seconds = min(seconds, self.OUTLIER * self.of(rows))
         self._largest = max(self._largest, rows)
@@ -66,7 +68,7 @@ class Cost:
 
     def surely(self, rows: int, seconds: float) -> bool:
         """Whether so many rows will take no longer than that: as many have been asked about before."""
-        return rows <= self._largest and self.of(rows) <= seconds
+        return rows <= self._largest and self.of(rows) + self._waited <= seconds
 
 
 class Place:

@@ -4,10 +4,12 @@ A batch collects itself while the engine works. After an answer to several, the 
 about to ask again, and a call for all of them takes hardly longer than one for half of them. A request on its own never waits.
 
 A short call is made on the event loop. What scikit-learn does is mostly Python: in a thread it would take turns with the loop,
-request by request, and on a busy machine each turn takes milliseconds.
+request by request, and on a busy machine each turn takes milliseconds. What a call takes is told by the number of its rows, so a
+model for which that is not so is asked in a thread.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -33,6 +35,16 @@ BACK = 2.0
 SHORT_CALL_SECONDS = 0.01
 """A call that takes no longer is made on the event loop: probes may wait for a few of them."""
 
+FAR_TOO_LONG_SECONDS = 0.25
+MISTRUST_SECONDS = 60.0
+"""Where such a call held the event loop up for so long, none is made there for a minute."""
+
+LONG_TEXT = 1000
+"""Characters. What a call with a longer text takes, its rows do not tell."""
+
+HUNG = 2.0
+"""A call that takes so many times as long as anybody waits for it will not end."""
+
 TOO_SLOW = "The model did not answer in time."
 
 Outcome: TypeAlias = Predicted | Exception
@@ -57,6 +69,8 @@ class Line:
         self._waiting: deque[_Waiting] = deque()
         self._rows_waiting = 0
         self._asked: Sequence[_Waiting] = ()
+        self._asked_at = 0.0
+        self._mistrusted_until = 0.0
         self._rows_awaited = 0
         self._awaited_until = 0.0
         self._rest: asyncio.TimerHandle | None = None
@@ -67,6 +81,11 @@ class Line:
     def __len__(self) -> int:
         """How many requests have no answer yet."""
         return len(self._waiting) + len(self._asked)
+
+    @property
+    def hung(self) -> bool:
+        """Whether the engine is at a call that nobody has waited for since long."""
+        return bool(self._asked) and time.perf_counter() - self._asked_at > HUNG * self._timeout
 
     async def predict(self, rows: Rows, place: Place | None = None) -> Predicted:
         """The answer to these rows and to no other. A place is for one row: of more, it is asked whether they may wait."""
@@ -141,15 +160,25 @@ class Line:
                 size += len(first.rows)
         if not batch:
             return
-        self._asked = batch
+        self._asked, self._asked_at = batch, time.perf_counter()
         self._admission.called()
-        if self.cost.surely(size, SHORT_CALL_SECONDS):
-            self._tell(self._work(batch))
+        if self._is_short(batch, size):
+            outcomes = self._work(batch)
+            now = time.perf_counter()
+            if now - self._asked_at > FAR_TOO_LONG_SECONDS:
+                self._mistrusted_until = now + MISTRUST_SECONDS
+            self._tell(outcomes)
         else:
             asyncio.get_running_loop().run_in_executor(self._pool, self._work, batch).add_done_callback(self._done)
 
+    def _is_short(self, batch: Sequence[_Waiting], size: int) -> bool:
+        """Whether a call of so many rows can be made on the event loop."""
+        trusted = self._asked_at >= self._mistrusted_until and self.cost.surely(size, SHORT_CALL_SECONDS)
+        return trusted and not any(_has_long_text(one.rows) for one in batch)
+
     def _work(self, batch: Sequence[_Waiting]) -> list[Outcome]:
         """Wherever the engine works. A batch that fails is asked in halves, until only the one at fault has no answer."""
+        started = time.perf_counter()
         try:
             predicted, seconds = self._ask(_joined([one.rows for one in batch]))
         except Exception as e:
@@ -157,7 +186,7 @@ class Line:
                 return [e]
             middle = len(batch) // 2
             return self._work(batch[:middle]) + self._work(batch[middle:])
-        self.cost.observe(len(predicted.predictions), seconds)
+        self.cost.observe(len(predicted.predictions), seconds, time.perf_counter() - started - seconds)
         return list(_apart(predicted, [len(one.rows) for one in batch]))
 
     def _done(self, worked: "asyncio.Future[list[Outcome]]") -> None:
@@ -183,6 +212,10 @@ class Line:
                 self._linger()
         elif self._waiting:
             self._soon()
+
+
+def _has_long_text(rows: Rows) -> bool:
+    return not isinstance(rows, np.ndarray) and any(type(cell) is str and len(cell) > LONG_TEXT for cell in chain(*rows))
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

@@ -14,8 +14,10 @@ def create_management(pod: Pod) -> ASGIApp:
     """The application on the management port."""
 
     async def livez(_: Request) -> Response:
-        """Whether the event loop turns; never whether there is a model."""
-        return JSONResponse({"alive": True})
+        """Whether the event loop turns, and no call of the model hangs, which only a restart ends; never whether there is a
+        model."""
+        hung = pod.serving is not None and pod.serving.predictor.hung
+        return JSONResponse({"alive": not hung}, 503 if hung else 200)
 
     async def readyz(_: Request) -> Response:
         """Whether this pod should get requests, and if not, why."""

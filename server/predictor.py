@@ -41,6 +41,11 @@ class Predictor:
         self._classes = PredictionClasses(engine.classes)
         metrics.waiting.set_function(self._line.__len__)
 
+    @property
+    def hung(self) -> bool:
+        """Whether the engine has not come back from a call, and will not."""
+        return self._line.hung
+
     def start(self) -> None:
         """Start the thread now, so that no request waits for it."""
         self._pool.submit(threading.get_ident).result()
@@ -54,7 +59,7 @@ class Predictor:
                 started = time.perf_counter()
                 _, cost = self._measured((row,))
                 took.append(time.perf_counter() - started)
-                self._line.cost.observe(1, cost)
+                self._line.cost.observe(1, cost, took[-1] - cost)
             return took
 
         return self._pool.submit(work).result()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from server.admission import Cost
 from server.app import create_app
+from server.batching import Line
 from server.management import create_management
 from server.metrics import Metrics
 from server.pod import Pod
@@ -188,6 +189,14 @@ def test_a_ready_pod_says_what_it_has_proved(forest: tuple[Client, Pod]) -> None
     assert metrics.headers["content-type"].startswith("text/plain")
     for name in ("ml_model_load_seconds", 'verified="Answered"', "process_resident_memory_bytes", 'error_type="Overloaded"'):
         assert name in metrics.text
+
+
+def test_a_pod_whose_model_hangs_is_to_be_restarted(serve: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, pod = serve("regressor")
+    with Client(create_management(pod)) as management:
+        assert (management.get("/livez").status_code, management.get("/livez").json()) == (200, {"alive": True})
+        monkeypatch.setattr(Line, "hung", True)
+        assert (management.get("/livez").status_code, management.get("/livez").json()) == (503, {"alive": False})
 
 
 def test_a_draining_pod_answers_and_says_goodbye(serve: Served) -> None:

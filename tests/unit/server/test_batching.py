@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server import batching
 from server.admission import PATIENCE, SHORT_LINE, SHORT_SECONDS, Cost
-from server.batching import SHORT_CALL_SECONDS, Line
+from server.batching import FAR_TOO_LONG_SECONDS, HUNG, LONG_TEXT, MISTRUST_SECONDS, SHORT_CALL_SECONDS, Line
 from server.engine import Predicted
 from server.errors import Overloaded, PredictionTooSlow
 from server.table import Rows
@@ -101,19 +102,45 @@ def test_whatever_comes_together_comes_apart_again(requests: list[tuple[int, int
     asyncio.run(run())
 
 
-async def test_short_calls_are_made_on_the_event_loop_and_long_ones_are_not(line: Lines) -> None:
-    where: list[str] = []
+class Clock:
+    """That stands still, however slow the machine is."""
 
-    class Echoing(Echo):
-        def __call__(self, rows: Rows) -> tuple[Predicted, float]:
-            where.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
-            return super().__call__(rows)
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    waiting = line(Echoing())
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(batching, "time", clock)
+    return clock
+
+
+class Timed(Echo):
+    """Takes some time without computing, and says where it is asked."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.takes = 0.0
+        self.where = ""
+
+    def __call__(self, rows: Rows) -> tuple[Predicted, float]:
+        self.where = "loop" if threading.current_thread() is threading.main_thread() else "thread"
+        self.clock.now += self.takes
+        return super().__call__(rows)
+
+
+async def test_short_calls_are_made_on_the_event_loop_and_long_ones_are_not(line: Lines, clock: Clock) -> None:
+    echo = Timed(clock)
+    waiting = line(echo)
 
     async def ask(rows: int) -> str:
         await waiting.predict([[7]] * rows)
-        return where.pop()
+        return echo.where
 
     assert [await ask(1), await ask(1), await ask(8), await ask(8)] == [
         "thread",
@@ -126,6 +153,44 @@ async def test_short_calls_are_made_on_the_event_loop_and_long_ones_are_not(line
     for _ in range(100):
         waiting.cost.observe(1, 2 * SHORT_CALL_SECONDS)
     assert await ask(1) == "thread"
+
+
+async def test_whose_calls_take_what_their_rows_do_not_tell_is_asked_in_a_thread(line: Lines, clock: Clock) -> None:
+    echo = Timed(clock)
+    waiting = line(echo)
+
+    async def ask(*row: float | str) -> str:
+        await waiting.predict([row])
+        return echo.where
+
+    echo.takes = 2 * SHORT_CALL_SECONDS  # it asks somebody else
+    assert [await ask(1), await ask(1)] == ["thread", "thread"]
+    echo.takes = 0.0
+    assert [await ask(1), await ask(1, "x" * LONG_TEXT)] == ["thread", "loop"]
+    assert [await ask(1, "x" * (LONG_TEXT + 1)), await ask(1)] == ["thread", "loop"]
+    echo.takes = 2 * FAR_TOO_LONG_SECONDS
+    assert await ask(1) == "loop"
+    echo.takes = 0.0
+    assert await ask(1) == "thread"
+    clock.now += MISTRUST_SECONDS
+    assert await ask(1) == "loop"
+
+
+async def test_a_call_that_does_not_end_is_known(line: Lines, clock: Clock) -> None:
+    echo = Echo()
+    waiting = line(echo, timeout=5)
+    clock.now = 1000.0
+    assert not waiting.hung
+    echo.go.clear()
+    asked = asyncio.create_task(waiting.predict([[1]]))
+    await turns(2)
+    clock.now += HUNG * 5
+    assert not waiting.hung
+    clock.now += 1
+    assert waiting.hung
+    echo.go.set()
+    await asked
+    assert not waiting.hung
 
 
 async def test_one_row_is_asked_about_at_once(line: Lines) -> None:
