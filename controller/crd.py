@@ -43,6 +43,9 @@ COLUMNS = [
     {"name": "URL", "type": "string", "priority": 1, "jsonPath": ".status.url"},
 ]
 
+# What kstatus (Flux, `helm --wait`) takes for in progress. Without any status it takes a resource for done.
+UNSEEN = {"observedGeneration": -1}
+
 
 def custom_resource_definition() -> Schema:
     """The whole CustomResourceDefinition, as a dict."""
@@ -97,7 +100,7 @@ def _root_schema() -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": structural(ModelDeploymentSpec.model_json_schema()),
-            "status": structural(ModelDeploymentStatus.model_json_schema()),
+            "status": {**structural(ModelDeploymentStatus.model_json_schema()), "default": UNSEEN},
         },
     }
 
