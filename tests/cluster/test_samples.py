@@ -26,6 +26,7 @@ SAMPLES = (
     "gitops/flux/kustomization.yaml",
     "samples/outside/gateway.yaml",
     "samples/outside/ingress.yaml",
+    "migration/route.yaml",
 )
 
 
@@ -56,6 +57,20 @@ def test_samples_are_accepted(theirs: Kubernetes, sample: str, tmp_path: Path) -
     file.write_text(text)
     said = theirs.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(file))
     assert said.count("created (server dry run)") == text.count("\nkind:")
+
+
+def test_what_argo_cd_is_told_of_other_kinds_stays(cluster: Kubernetes, tmp_path: Path) -> None:
+    before = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "argocd-cm"},
+        "data": {"url": "https://argocd.example.com"},
+    }
+    (tmp_path / "cm.json").write_text(json.dumps(before))
+    options = ("--local", "-f", str(tmp_path / "cm.json"), "--patch-file", str(gitops.SCRIPTS), "-o", "json")
+    after = json.loads(cluster.kubectl("patch", *options))["data"]
+    assert after["url"] == "https://argocd.example.com"
+    assert len(after) == 3
 
 
 def test_a_resource_that_nobody_has_looked_at_is_in_progress(defined: Kubernetes) -> None:
