@@ -58,6 +58,7 @@ lint: venv  ## style, types, import rules, generated files
 	$(VENV)/bin/lint-imports
 	$(PY) -m controller.crd --check charts/modeldeployment-operator/files/crd.yaml
 	$(PY) -m tests.chart.documentation --check
+	$(PY) -m tests.chart.manifest --check
 
 unit: venv  ## the fast tests: no root, no cluster
 	$(PYTEST) -n 2 tests/unit
@@ -74,9 +75,10 @@ browser: venv  ## the page for people, in a headless Chromium
 	@$(PY) -m tests.browser.chromium > /dev/null
 	$(PYTEST) tests/browser
 
-generate: venv  ## write the files that are generated: the CRD, what the chart's values say in its README and schema
+generate: venv  ## write the files that are generated: the CRD, the chart's table of values and schema, install.yaml
 	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml
 	$(PY) -m tests.chart.documentation
+	$(PY) -m tests.chart.manifest
 
 # --- the throwaway cluster (tests/clusters) --------------------------------------------------------------------------
 cluster: venv  ## start a cluster to play with (.cluster/kubeconfig)

@@ -55,10 +55,7 @@ class Installation:
         return done.stdout
 
     def make_namespace(self, name: str) -> None:
-        """A team's namespace, under the strictest pod security that Kubernetes knows."""
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-        lines = [f"    {key}: {value}" for key, value in labels.items()]
-        self.cluster.apply("\n".join(["apiVersion: v1", "kind: Namespace", "metadata:", f"  name: {name}", "  labels:", *lines]))
+        make_namespace(self.cluster, name)
 
 
 def start_cluster() -> Kubernetes:
@@ -88,6 +85,13 @@ def install_mlflow(cluster: Kubernetes, image_names: dict[str, str]) -> None:
     cluster.kubectl("rollout", "status", "deployment/mlflow", "-n", "mlflow", "--timeout=300s")
 
 
+def make_namespace(cluster: Kubernetes, name: str) -> None:
+    """A namespace under the strictest pod security that Kubernetes knows: a team's, or the operator's."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    lines = [f"    {key}: {value}" for key, value in labels.items()]
+    cluster.apply("\n".join(["apiVersion: v1", "kind: Namespace", "metadata:", f"  name: {name}", "  labels:", *lines]))
+
+
 def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dict[str, str], *options: str) -> None:
     """`helm upgrade --install` of the chart; the pods are of these images also where the tag is an old one."""
     values = [f"registries[0].name=main,registries[0].uri={REGISTRY_URI}", f"pollSeconds={POLL_SECONDS}"]
@@ -100,8 +104,9 @@ def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dic
         values += [f"runtimes[{index}].{key}={value}" for key, value in _runtime(minor, image).items()]
     values.append(f"podAnnotations.made-of=key-{keys[_local('controller')]}")
     sets = [part for value in values for part in ("--set-string" if value.startswith("runtimes") else "--set", value)]
-    namespaced = ("--namespace", SYSTEM_NAMESPACE, "--create-namespace")
-    cluster.helm("upgrade", "--install", RELEASE, str(CHART), *namespaced, *sets, *options, "--wait", "--timeout=5m")
+    make_namespace(cluster, SYSTEM_NAMESPACE)
+    release = (RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE)
+    cluster.helm("upgrade", "--install", *release, *sets, *options, "--wait", "--timeout=5m")
 
 
 def _runtime(minor: str, image: str) -> dict[str, str]:

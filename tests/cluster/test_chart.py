@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.chart.documentation import VALUES, documented
-from tests.chart.rendering import NAME, Helm, Object
+from tests.chart.manifest import INSTALL
+from tests.chart.rendering import NAME, NAMESPACE, Helm, Object
 from tests.cluster.test_definition import LOOKS, try_out
 from tests.clusters import binaries
 from tests.clusters.settings import Settings
@@ -142,6 +143,12 @@ def test_the_api_server_takes_what_each_option_makes(api: Kubernetes, helm: Helm
     text = yaml.safe_dump_all([*rendered.objects, alone])
     said = api.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=text)
     assert said.count("serverside-applied (server dry run)") == len(rendered.objects) + 1
+
+
+def test_the_api_server_takes_what_there_is_for_those_without_helm(api: Kubernetes) -> None:
+    text = INSTALL.read_text().replace(NAMESPACE, SYSTEM)  # one that is there: nothing else comes about in a dry run
+    said = api.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=text)
+    assert said.count("serverside-applied (server dry run)") == text.count("\n---\n") + 1
 
 
 def test_each_documented_option_is_tried() -> None:

@@ -101,6 +101,8 @@ def test_an_uninstall_touches_nothing_either_and_a_new_release_goes_on(team: Tea
         assert team.predict()["model_version"] == version
     finally:
         cluster.helm("install", RELEASE, str(CHART), *RELEASED[1:], "--values", str(original), "--wait", "--timeout=5m")
+    cluster.helm("test", *RELEASED)
+    assert not cluster.get("pod", f"{RELEASE}-test", SYSTEM_NAMESPACE), "it leaves nothing"
     team.until_looked_at()
     assert (templates(team), running(team)) == (before, pods)
     for name in OTHERS:
