@@ -10,6 +10,7 @@ carry, too, so that a limit of here can be compared with what is measured there.
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -48,6 +49,9 @@ class Told:
     quarantined: int
     served: bool
     replicas: int
+    ready_replicas: int
+    replicas_asked_for: int | None
+    serving_since: datetime | None
     scaled_between: tuple[int, int] | None
     behind: bool
     availability: float | None
@@ -76,6 +80,9 @@ class Told:
             quarantined=len({(each.name, each.version) for each in status.quarantined}),
             served=any(entry.served for entry in status.history),
             replicas=status.replicas,
+            ready_replicas=status.ready_replicas,
+            replicas_asked_for=spec.replicas if spec is not None else None,
+            serving_since=serving.since if serving is not None else None,
             scaled_between=(autoscaling.min_replicas, autoscaling.max_replicas) if autoscaling is not None else None,
             behind=behind,
             availability=None if slo.availability is None else round(slo.availability / 100, 9),
@@ -106,6 +113,8 @@ class ResourceMetrics(Collector):
             body = self._seen.get(KIND, namespace, name)
             generation = told.generation if body is None else int(body["metadata"].get("generation", told.generation))
             families.add((namespace, name), told, generation)
+            if created := body and body["metadata"].get("creationTimestamp"):
+                families.created.add_metric([namespace, name], datetime.fromisoformat(created).timestamp())
             for pod in self._seen.of_owner("Pod", (namespace, name)):
                 families.restarts.add_metric([namespace, name, pod["metadata"]["name"]], _restarts(pod))
         return families.all()
@@ -116,6 +125,7 @@ class _Families:
 
     def __init__(self) -> None:
         self.info = _gauge("info", "What serves, and what is asked for.", *_INFO)
+        self.created = _gauge("created", "When it was created, as Unix time.")
         self.generation = _gauge("metadata_generation", "Generation of the spec.")
         self.observed_generation = _gauge("status_observed_generation", "Generation of the spec that the status is about.")
         self.condition = _gauge("status_condition", "Conditions: 1 for the status that each has.", "condition", "status")
@@ -123,7 +133,10 @@ class _Families:
         self.hold = _gauge("status_hold", "1 while something else than what is asked for is kept on purpose.", "by")
         self.quarantined = _gauge("status_quarantined_versions", "Versions that failed and are not tried again by themselves.")
         self.served = _gauge("status_served", "1 once all pods of a rollout of it were ready, else 0.")
+        self.since = _gauge("status_serving_since_timestamp_seconds", "Since when what serves serves alone, as Unix time.")
         self.replicas = _gauge("status_replicas", "Number of its pods.")
+        self.ready_replicas = _gauge("status_ready_replicas", "Number of its pods that answer.")
+        self.replicas_asked_for = _gauge("spec_replicas", "Number of pods that the spec asks for.")
         self.fewest = _gauge("spec_min_replicas", "Lower bound of its autoscaler.")
         self.most = _gauge("spec_max_replicas", "Upper bound of its autoscaler.")
         self.restarts = CounterMetricFamily(
@@ -152,7 +165,12 @@ class _Families:
             self.hold.add_metric([*about, holder], holder == told.held_by)
         self.quarantined.add_metric(about, told.quarantined)
         self.served.add_metric(about, told.served)
+        if told.serving_since is not None:
+            self.since.add_metric(about, told.serving_since.timestamp())
         self.replicas.add_metric(about, told.replicas)
+        self.ready_replicas.add_metric(about, told.ready_replicas)
+        if told.replicas_asked_for is not None:
+            self.replicas_asked_for.add_metric(about, told.replicas_asked_for)
         if told.scaled_between is not None:
             self.fewest.add_metric(about, told.scaled_between[0])
             self.most.add_metric(about, told.scaled_between[1])

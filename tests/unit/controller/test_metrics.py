@@ -15,7 +15,7 @@ from controller.api import RECONCILE_ANNOTATION
 from controller.health import Health
 from controller.resource_metrics import CONDITIONS, ResourceMetrics
 from tests.unit.controller.factories import digest, pod_settings, resource
-from tests.unit.controller.fake_cluster import FakeCluster, Watches
+from tests.unit.controller.fake_cluster import FIRST_SECOND, FakeCluster, Watches
 from tests.unit.controller.world import KEY, World, broken, deployed, undone
 
 PAGE = (Path(__file__).parents[3] / "controller" / "README.md").read_text()
@@ -68,13 +68,16 @@ async def test_what_serves_and_how_it_is(world: World) -> None:
     assert {condition.type for condition in world.status.conditions} == set(CONDITIONS)
     assert true_conditions(world) == {(each.type, each.status.lower()) for each in world.status.conditions}
     assert found == {
+        "created": [({}, FIRST_SECOND.timestamp() + 1)],
         "metadata_generation": [({}, 1.0)],
         "status_observed_generation": [({}, 1.0)],
         "status_ready_reason": [({"reason": "Serving"}, 1.0)],
         "status_hold": [({"by": "Person"}, 0.0), ({"by": "Operator"}, 0.0)],
         "status_quarantined_versions": [({}, 0.0)],
         "status_served": [({}, 1.0)],
+        "status_serving_since_timestamp_seconds": [({}, world.now.timestamp())],
         "status_replicas": [({}, 2.0)],
+        "status_ready_replicas": [({}, 2.0)],
         "server_image_behind": [({}, 0.0)],
     }
 
@@ -167,7 +170,15 @@ async def test_the_bounds_of_an_autoscaler_show_while_there_is_one(world: World)
 async def test_what_never_served_says_so(world: World) -> None:
     world.cluster.put("ModelDeployment", resource())
     await world.settle(ready=False)
-    assert series(world)["status_served"] == [({}, 0.0)]
+    found = series(world)
+    assert found["status_served"] == [({}, 0.0)]
+    assert found["status_ready_replicas"] == [({}, 0.0)]
+    assert "status_serving_since_timestamp_seconds" not in found
+
+
+async def test_how_many_pods_are_asked_for(world: World) -> None:
+    await deployed(world, replicas=3)
+    assert series(world)["spec_replicas"] == [({}, 3.0)]
 
 
 async def test_restarts_are_counted_by_pod_in_every_container(world: World) -> None:
