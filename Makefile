@@ -57,6 +57,7 @@ lint: venv  ## style, types, import rules, generated files
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) -m controller.crd --check charts/modeldeployment-operator/files/crd.yaml
+	$(PY) -m charts.dashboards --check charts/modeldeployment-operator/files/dashboards
 	$(PY) -m tests.chart.documentation --check
 	$(PY) -m tests.chart.manifest --check
 
@@ -75,8 +76,9 @@ browser: venv  ## the page for people, in a headless Chromium
 	@$(PY) -m tests.browser.chromium > /dev/null
 	$(PYTEST) tests/browser
 
-generate: venv  ## write the files that are generated: the CRD, the chart's table of values and schema, install.yaml
+generate: venv  ## write the files that are generated: the CRD, dashboards, the chart's table of values and schema, install.yaml
 	$(PY) -m controller.crd charts/modeldeployment-operator/files/crd.yaml
+	$(PY) -m charts.dashboards charts/modeldeployment-operator/files/dashboards
 	$(PY) -m tests.chart.documentation
 	$(PY) -m tests.chart.manifest
 
