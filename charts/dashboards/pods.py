@@ -139,9 +139,10 @@ def saturation() -> list[Panel]:
 
 
 def held(by: str) -> str:
-    """From one moment to the next: an operator that was away for a moment is no rollback."""
-    of = f'max by (namespace, modeldeployment) (modeldeployment_status_hold{{{CHOSEN}, by="{by}"}}'
-    return f"({of}) == 1) and on (namespace, modeldeployment) ({of} offset 5m) == 0)"
+    """For five minutes, so that none is missed where a month is looked at; an operator that was away for a moment is none."""
+    hold = f'modeldeployment_status_hold{{{CHOSEN}, by="{by}"}}'
+    return f"""(max by (namespace, modeldeployment) ({hold}) == 1)
+        and on (namespace, modeldeployment) (min by (namespace, modeldeployment) (min_over_time({hold}[5m])) == 0)"""
 
 
 ROLLOUTS = mark(

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
@@ -54,6 +55,20 @@ class Monitoring:
         found = _get(f"{self.prometheus}/api/v1/query?" + urllib.parse.urlencode({"query": promql}))
         result: list[dict[str, Any]] = found["data"]["result"]
         return result
+
+    def over_time(self, promql: str, minutes: int = 60) -> list[dict[str, Any]]:
+        """What a query gave at any moment until now."""
+        end = time.time()
+        asked = {"query": promql, "start": end - 60 * minutes, "end": end, "step": 15}
+        found: list[dict[str, Any]] = _get(f"{self.prometheus}/api/v1/query_range?" + urllib.parse.urlencode(asked))["data"][
+            "result"
+        ]
+        return found
+
+    def label_values(self, label: str, series: str) -> list[str]:
+        found = _get(f"{self.prometheus}/api/v1/label/{label}/values?" + urllib.parse.urlencode({"match[]": series}))
+        values: list[str] = found["data"]
+        return values
 
     def targets(self) -> dict[str, str]:
         """The health of each target of ours, by its pool and address."""

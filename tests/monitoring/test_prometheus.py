@@ -1,11 +1,15 @@
-"""The real Prometheus Operator finds what the chart and the operator make, and two alerts go all the way and come back."""
+"""The real Prometheus Operator finds what the chart and the operator make, two alerts go all the way and come back, and
+Prometheus has an answer to whatever the dashboards ask."""
 
 import os
 import re
 import subprocess
+from contextlib import suppress
+from urllib.error import HTTPError
 
 import pytest
 
+from tests.chart.dashboards import BOARDS, Query, choices, filled_in, queries
 from tests.e2e.team import NAME, Team
 from tests.installation import RELEASE, SYSTEM_NAMESPACE
 from tests.kubernetes import Object, until
@@ -40,11 +44,11 @@ def next_command(alert: Object, team: Team) -> str:
 
 def test_every_target_is_found_and_up(team: Team, monitoring: Monitoring, good: str) -> None:
     pools = {f"podMonitor/{SYSTEM_NAMESPACE}/{RELEASE}/{port}" for port in (0, 1)}
-    pools.add(f"serviceMonitor/{team.namespace}/{NAME}/0")
+    pools |= {f"serviceMonitor/{team.namespace}/{NAME}/0", "serviceMonitor/monitoring/kubelet/0"}
 
     def all_up() -> bool:
         targets = monitoring.targets()
-        return {target.split()[0] for target in targets} == pools and set(targets.values()) == {"up"} and len(targets) == 5
+        return {target.split()[0] for target in targets} == pools and set(targets.values()) == {"up"} and len(targets) == 6
 
     until(f"targets {pools}", all_up, 180)
 
@@ -105,3 +109,34 @@ def test_an_undo_is_told_until_somebody_goes_on(team: Team, monitoring: Monitori
     team.retry()
     team.until_serving(newer)
     until("its end", lambda: monitoring.alert("ModelDeploymentHeldByPerson", team.namespace) is None, 240)
+
+
+def test_every_query_of_the_dashboards_has_an_answer(team: Team, monitoring: Monitoring, good: str) -> None:
+    """After all of the above, and what else they show: a request that is refused, a value nobody has seen, an autoscaler."""
+    team.patch({"replicas": None, "autoscaling": {"minReplicas": 1, "maxReplicas": 2}})
+    with pytest.raises(HTTPError):
+        team.predict({"nonsense": 1})
+    team.predict({**team.example, "mean radius": 1e6})
+    chosen = {
+        "modeldeployment.json": {"namespace": team.namespace, "modeldeployment": NAME},
+        "modeldeployment-fleet.json": {"namespace": ".*"},
+        "modeldeployment-operator.json": {"namespace": SYSTEM_NAMESPACE},
+    }
+    left = list(queries())
+
+    def answered(query: Query) -> bool:
+        """With a series at some moment, and with the labels that its legend shows."""
+        series = monitoring.over_time(query.filled_in(chosen[query.board]))
+        return bool(series) and query.shown <= {label for one in series for label in one["metric"]}
+
+    def all_answered() -> bool:
+        left[:] = [query for query in left if not answered(query)]
+        return not left
+
+    with suppress(TimeoutError):
+        until("an answer to every query", all_answered, 240)
+    assert not left, "\n".join(map(str, left))
+    for board in BOARDS:
+        for name, (series, label) in choices(board).items():
+            values = monitoring.label_values(label, filled_in(series, chosen[board]))
+            assert any(re.fullmatch(chosen[board][name], value) for value in values)
