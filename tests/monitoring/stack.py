@@ -94,6 +94,7 @@ def install(cluster: Kubernetes) -> None:
     with step("the Prometheus Operator, Prometheus and Alertmanager"):
         module = _module()
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(module / "example/prometheus-operator-crd"))
+        cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
         cluster.kubectl("apply", "-f", str(module / "example/rbac/prometheus-operator/prometheus-operator-cluster-role.yaml"))
         cluster.apply((HERE / "stack.yaml").read_text().replace("IMAGE", name))
         for workload in ("prometheus-main", "alertmanager-main"):
