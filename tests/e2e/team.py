@@ -15,6 +15,7 @@ from typing import Any
 
 from sklearn.datasets import load_breast_cancer
 
+from tests import gitops
 from tests.e2e import older_sklearn
 from tests.installation import CHECKOUT, Installation
 from tests.kubernetes import CommandFailedError, Kubernetes, Object, until
@@ -161,6 +162,14 @@ class Team:
     def ready(self, name: str = NAME) -> tuple[str, str]:
         """Status and reason of the Ready condition."""
         return told(self.status(name))[1:]
+
+    def health(self, name: str = NAME) -> str:
+        """What Argo CD says of it."""
+        return gitops.health(self.resource(name))[0]
+
+    def act(self, action: str, name: str = NAME) -> None:
+        """As Argo CD does it, when somebody chooses that action."""
+        self.kubectl("patch", f"mdep/{name}", "--type=merge", "-p", json.dumps(gitops.acted(self.resource(name), action)))
 
     def serving(self, name: str = NAME) -> str:
         return told(self.status(name))[0]

@@ -161,7 +161,7 @@ def test_with_autoscaling_kubectl_scale_is_refused(team: Team, good: str) -> Non
 def test_zero_is_stopped_and_a_number_starts_it_again(team: Team, good: str) -> None:
     team.kubectl("scale", f"mdep/{NAME}", "--replicas=0")
     team.until_ready_is("True", "Stopped")
-    assert replicas(team) == 0
+    assert (replicas(team), team.health()) == (0, "Healthy")
     team.kubectl("scale", f"mdep/{NAME}", "--replicas=1")
     team.until_serving(good)
     team.kubectl("scale", "deployment", NAME, "--replicas=2")

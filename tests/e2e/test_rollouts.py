@@ -128,6 +128,7 @@ class TestUndo:
         until_so("the rollout to begin", lambda: begun(team) == Versions.first)
         team.undo()
         team.until_serving(before, "HeldByPerson")
+        assert team.health() == "Suspended"
         nothing_lost(load)
 
     def test_followed_by_another_wish_goes_on(self, team: Team, load: Traffic) -> None:
@@ -169,7 +170,7 @@ class TestUndo:
         with team.mlflow_away():
             team.undo(f"--to-revision={revision}")
             team.until_serving(Versions.second, "HeldByPerson")
-        team.retry()
+        team.act("retry")
         team.until_serving(Versions.first)
         nothing_lost(load)
 
@@ -212,21 +213,22 @@ class TestModes:
         team.patch({"rollout": {"mode": "Manual"}})
         team.move_alias(Versions.third)
         team.until_ready_is("True", "AwaitingApproval")
-        assert team.status()["target"]["version"] == Versions.third
-        team.kubectl("annotate", "--overwrite", f"mdep/{NAME}", f"mlserving.dev/approve={team.model}/{Versions.third}")
+        assert (team.status()["target"]["version"], team.health()) == (Versions.third, "Suspended")
+        team.act("approve")
         team.until_serving(Versions.third)
 
     def test_paused_waits_for_nobody(self, team: Team, load: Traffic) -> None:
         team.patch({"rollout": {"mode": "Paused"}})
         team.move_alias(Versions.second)
         team.until_ready_is("True", "RolloutsPaused")
-        assert team.serving() == Versions.third
+        assert (team.serving(), team.health()) == (Versions.third, "Suspended")
         team.patch({"rollout": {"mode": "Automatic"}})
         team.until_serving(Versions.second)
 
     def test_disabled_touches_nothing(self, team: Team, load: Traffic) -> None:
-        team.kubectl("annotate", f"mdep/{NAME}", "mlserving.dev/reconcile=disabled")
+        team.act("pause")
         team.until_ready_is("True", "ReconcileDisabled")
+        assert team.health() == "Suspended"
         team.move_alias(Versions.third)
         team.patch({"service": {"port": 81}})
         until_so("the generation to be seen", lambda: team.status()["observedGeneration"] == generation(team))
@@ -235,7 +237,7 @@ class TestModes:
         assert service["spec"]["ports"][0]["port"] == 80
         assert team.serving() == Versions.second
         team.patch({"service": {"port": 80}})
-        team.kubectl("annotate", f"mdep/{NAME}", "mlserving.dev/reconcile-")
+        team.act("resume")
         team.until_serving(Versions.third)
 
     def test_no_request_was_lost_on_the_whole_way(self, load: Traffic) -> None:

@@ -32,6 +32,7 @@ def test_a_model_that_is_not_there_yet_comes_up_by_itself(team: Team, good: str)
     team.until_ready_is("False", "ModelNotFound", "early")
     assert "'challenger'" in team.condition("Ready", "early")["message"]
     assert team.condition("Reconciling", "early")["status"] == "True"
+    assert team.health("early") == "Progressing"
     team.move_alias(good, "challenger")
     team.until_serving(good, name="early")
     team.kubectl("delete", "mdep", "early")
@@ -54,6 +55,7 @@ def test_a_bad_version_never_serves_and_says_why(team: Team, good: str, kind: st
     assert f"version {good} goes on serving" in ready["message"]
     assert team.condition("Stalled")["status"] == "True"
     assert team.condition("Available")["status"] == "True"
+    assert team.health() == "Degraded"
     assert team.serving() == good
     assert team.predict()["model_version"] == good
     assert ready["message"] in team.kubectl("get", f"mdep/{NAME}", "-o", "jsonpath={.status.conditions[0].message}")
