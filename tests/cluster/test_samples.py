@@ -1,6 +1,7 @@
 """Samples for other people's kinds, against the definitions that these people publish, in the real API server."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from tests import gitops
 from tests.clusters.settings import CHECKOUT
 from tests.kubernetes import Kubernetes
+
+pytestmark = pytest.mark.timeout(300)  # the modules are downloaded once
 
 MANIFESTS = CHECKOUT / "manifests"
 DEFINITIONS = {  # by module, as tests/definitions/go.mod pins them
@@ -37,15 +40,21 @@ def theirs(cluster: Kubernetes) -> Iterator[Kubernetes]:
     told = subprocess.run(command, cwd=CHECKOUT / "tests" / "definitions", check=True, capture_output=True, text=True).stdout
     modules = [json.loads(each + "}") for each in told.split("\n}\n") if each.strip()]
     files = [Path(module["Dir"], name) for module in modules for name in DEFINITIONS[module["Path"]]]
-    there = set(cluster.kubectl("get", "crd", "-o", "name").split())
-    for file in files:
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(file))
-    new = set(cluster.kubectl("get", "crd", "-o", "name").split()) - there
-    if new:
-        cluster.kubectl("wait", "--for=condition=Established", *new, "--timeout=30s")
+    there = cluster.kubectl("get", "crd", "-o", "name").split()
+    missing = {name: file for file in files if (name := defined_in(file)) not in there}
+    for file in missing.values():
+        cluster.kubectl("apply", "--server-side", "-f", str(file))
+    if missing:
+        cluster.kubectl("wait", "--for=condition=Established", *missing, "--timeout=30s")
     yield cluster
-    if new:
-        cluster.kubectl("delete", *new)
+    if missing:
+        cluster.kubectl("delete", *missing, "--wait=false")
+
+
+def defined_in(file: Path) -> str:
+    """What kubectl calls the definition in that file. (Not parsed: some have a megabyte.)"""
+    names: list[str] = re.findall(r"^  name: (.*)$", file.read_text(), re.MULTILINE)
+    return f"customresourcedefinition.apiextensions.k8s.io/{names[0]}"
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
