@@ -37,6 +37,7 @@ HELM_OPTIONS = tuple(
     for key, value in {
         "monitoring.podMonitor.enabled": "true",
         "monitoring.prometheusRule.enabled": "true",
+        "monitoring.dashboards.enabled": "true",
         **SELECTED,
     }.items()
     for part in ("--set", f"{key}={value}")
@@ -56,10 +57,10 @@ class Monitoring:
         result: list[dict[str, Any]] = found["data"]["result"]
         return result
 
-    def over_time(self, promql: str, minutes: int = 60) -> list[dict[str, Any]]:
-        """What a query gave at any moment until now."""
+    def over_time(self, promql: str) -> list[dict[str, Any]]:
+        """What a query gave at any moment of the last half-hour: as often as Prometheus looks, since some of it is short."""
         end = time.time()
-        asked = {"query": promql, "start": end - 60 * minutes, "end": end, "step": 15}
+        asked = {"query": promql, "start": end - 1800, "end": end, "step": 5}
         found: list[dict[str, Any]] = _get(f"{self.prometheus}/api/v1/query_range?" + urllib.parse.urlencode(asked))["data"][
             "result"
         ]

@@ -1,6 +1,7 @@
 """The real Prometheus Operator finds what the chart and the operator make, two alerts go all the way and come back, and
 Prometheus has an answer to whatever the dashboards ask."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from tests.chart.dashboards import BOARDS, Query, choices, filled_in, queries
 from tests.e2e.team import NAME, Team
-from tests.installation import RELEASE, SYSTEM_NAMESPACE
+from tests.installation import RELEASE, SYSTEM_NAMESPACE, Installation
 from tests.kubernetes import Object, until
 from tests.monitoring.stack import Monitoring
 
@@ -109,6 +110,11 @@ def test_an_undo_is_told_until_somebody_goes_on(team: Team, monitoring: Monitori
     team.retry()
     team.until_serving(newer)
     until("its end", lambda: monitoring.alert("ModelDeploymentHeldByPerson", team.namespace) is None, 240)
+
+
+def test_grafanas_sidecar_finds_the_dashboards(installation: Installation) -> None:
+    found = installation.cluster.list("configmap", SYSTEM_NAMESPACE, "grafana_dashboard=1")
+    assert {name: json.loads(text) for each in found for name, text in each["data"].items()} == BOARDS
 
 
 def test_every_query_of_the_dashboards_has_an_answer(team: Team, monitoring: Monitoring, good: str) -> None:
