@@ -87,8 +87,14 @@ def whole(
 
 
 def text(board: models.Dashboard) -> str:
-    """The JSON that Grafana reads."""
+    """The JSON that Grafana reads, without what the builder adds unasked."""
     plain = json.loads(json.dumps(board, cls=JSONEncoder))
-    for each in (*plain["annotations"].get("list", []), *plain["links"]):
-        del each["placement"]  # the builder knows but one, and that one hides them in a menu
+    for each in (*plain["annotations"]["list"], *plain["links"]):
+        del each["placement"]  # it knows but one, and that one hides them in a menu
+    for variable in plain["templating"]["list"]:
+        for of_intervals in ("auto", "auto_min", "auto_count"):
+            del variable[of_intervals]
+    for panel in plain["panels"]:
+        if panel["type"] == "table":
+            del panel["options"]["footer"]  # the newest Grafana keeps it elsewhere
     return json.dumps(plain, indent=2) + "\n"
