@@ -109,6 +109,10 @@ monitoring-test: venv  ## the real Prometheus Operator beside the operator: targ
 	@$(PY) -m tests.monitoring.stack
 	$(PYTEST) --durations=10 tests/monitoring
 
+upgrade-test: venv  ## from the last tag, or from FROM=COMMIT, to this checkout: a model goes on being served, no request is lost
+	@$(PY) -m tests.clusters prepare
+	UPGRADE_FROM=$(FROM) $(PYTEST) tests/upgrade
+
 faults: venv  ## every fault that is promised to be survived, on the real cluster: about three quarters of an hour
 	@$(PY) -m tests.clusters prepare
 	$(PYTEST) tests/faults
@@ -128,4 +132,4 @@ bench-training: venv  ## training beside the bare fits in it, to a million rows,
 bench-clean:  ## remove the environments and figures of the benchmarks
 	rm -rf .bench
 
-.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e monitoring-test faults bench bench-controller bench-server bench-training bench-clean
+.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e monitoring-test upgrade-test faults bench bench-controller bench-server bench-training bench-clean

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.clusters import binaries, images
@@ -66,10 +66,10 @@ def start_cluster() -> Kubernetes:
     return Kubernetes(kubeconfig, kubectl, helm)
 
 
-def load_images(names: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
+def load_images(names: Sequence[str] = (), sources: Path = CHECKOUT) -> tuple[dict[str, str], dict[str, str]]:
     """The images, built and on the cluster: how the cluster knows them, and what each was made of, by local name."""
     settings = Settings.read()
-    built = images.build(settings, names)
+    built = images.build(replace(settings, checkout=sources), names)
     return chosen(settings).load_images(built), {image.name: image.key for image in built}
 
 
@@ -92,7 +92,9 @@ def make_namespace(cluster: Kubernetes, name: str) -> None:
     cluster.apply("\n".join(["apiVersion: v1", "kind: Namespace", "metadata:", f"  name: {name}", "  labels:", *lines]))
 
 
-def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dict[str, str], *options: str) -> None:
+def install_operator(
+    cluster: Kubernetes, image_names: dict[str, str], keys: dict[str, str], *options: str, chart: Path = CHART
+) -> None:
     """`helm upgrade --install` of the chart; the pods are of these images also where the tag is an old one."""
     values = [f"registries[0].name=main,registries[0].uri={REGISTRY_URI}", f"pollSeconds={POLL_SECONDS}"]
     values.append(f"defaults.resources.requests.cpu={CPU_REQUEST}")
@@ -105,7 +107,7 @@ def install_operator(cluster: Kubernetes, image_names: dict[str, str], keys: dic
     values.append(f"podAnnotations.made-of=key-{keys[_local('controller')]}")
     sets = [part for value in values for part in ("--set-string" if value.startswith("runtimes") else "--set", value)]
     make_namespace(cluster, SYSTEM_NAMESPACE)
-    release = (RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE)
+    release = (RELEASE, str(chart), "--namespace", SYSTEM_NAMESPACE)
     cluster.helm("upgrade", "--install", *release, *sets, *options, "--wait", "--timeout=5m")
 
 
