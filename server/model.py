@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import get_tags
 
-from server import estimators, frame, table, trust
+from server import estimators, forests, frame, table, trust
 from server.artifact import Artifact, Label
 from server.engine import Predicted
 from server.errors import FlavorUnsupported, LoadFailed, text_of
+from server.forests import Forest
 from server.settings import Trust
 from server.signature import Columns, Inputs, Vector, texts
 from server.table import Rows
@@ -59,6 +60,8 @@ class Model:
     has_probabilities: bool
     by_probability: bool
     """Whether the most probable class is the prediction."""
+    forest: Forest | None = None
+    """Its last step, where there is a shorter way to the same answers."""
 
     def predict(self, rows: Rows) -> Predicted:
         """The answers to these rows, in their order. A ValueError says that some row can't be answered."""
@@ -89,6 +92,7 @@ class Model:
             steps, last = _taken_apart(self.estimator)
             for step in steps:  # once, however often the last one is asked
                 data = step.transform(data)
+            last = self.forest or last
             if not self.has_probabilities:
                 return Predicted(predictions=labels(last.predict(data)), probabilities=None)
             probabilities = np.asarray(last.predict_proba(data))
@@ -115,6 +119,7 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
     classes = getattr(estimator, "classes_", None)
     known = labels(classes) if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
     inputs = _inputs(artifact.inputs, estimator)
+    _, last = _taken_apart(estimator)
     model = Model(
         estimator=estimator,
         inputs=inputs,
@@ -122,7 +127,8 @@ def load(artifact: Artifact, trusted: Trust) -> Model:
         names=_names(inputs, estimator),
         classes=known,
         has_probabilities=known is not None and hasattr(estimator, "predict_proba"),
-        by_probability=_decides_by_probability(_taken_apart(estimator)[1]),
+        by_probability=_decides_by_probability(last),
+        forest=forests.forest(last),
     )
     if artifact.predict_function == "predict_proba" and not model.has_probabilities:
         raise FlavorUnsupported(
