@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import prometheus_client
 import uvicorn
@@ -31,6 +32,10 @@ AT_ONCE = 32
 """New connections that one turn of the event loop lets in. libuv takes one from each listening socket, so there are so many
 handles of it: a crowd that comes while the loop is busy would else wait for as many turns as it has clients."""
 
+LARGE_AT_ONCE = 2
+"""So many threads read large bodies and write large answers. More would be no faster, since Python runs one at a time, and each
+holds what it reads."""
+
 MANAGEMENT_PATIENCE = 5.0
 FINISH_SECONDS = 5.0
 """At the end, those who ask, or take their answer, more slowly than is allowed have so much longer, on each port. It all fits
@@ -52,6 +57,7 @@ async def _serve(settings: Settings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     asyncio.get_running_loop().set_exception_handler(logs.of_loop)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="large"))
     model, patience = identity(settings), settings.request_timeout_seconds
     app = create_app(pod)
     management = _listening(create_management(pod), settings.management_port, wire.protocol(model), MANAGEMENT_PATIENCE)

@@ -125,6 +125,10 @@ def _bentoml(**variables: str) -> Callable[[World], Launch]:
     return launch
 
 
+OF_OUR_IMAGE = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
+"""What Dockerfile.server sets."""
+
+
 def told_ours(world: World, engine: str) -> str:
     """Our settings: the defaults, but for where things are."""
     model = {"name": "forest", "version": "1", "digest": manifest.of_directory(world.forest.mlflow).digest}
@@ -134,7 +138,8 @@ def told_ours(world: World, engine: str) -> str:
 
 def _ours(engine: str) -> Callable[[World], Launch]:
     def launch(world: World) -> Launch:
-        return Launch([str(world.bin / "python"), "-m", "server"], {VARIABLE: told_ours(world, engine)}, CHECKOUT)
+        told = {VARIABLE: told_ours(world, engine)} | OF_OUR_IMAGE
+        return Launch([str(world.bin / "python"), "-m", "server"], told, CHECKOUT)
 
     return launch
 
