@@ -12,6 +12,7 @@ ROOMS  := controller server training
 UV     := $(VENV)/bin/uv
 # Beside the scikit-learn of pyproject.toml: server images for models of these minor versions.
 OTHER_SKLEARN := 1.8
+IMAGE_LOCKS := controller/requirements.txt server/requirements.txt $(OTHER_SKLEARN:%=server/requirements-sklearn-%.txt)
 # The other servers of the benchmark, each with an environment of its own.
 PEERS  := bentoml fastapi kserve mlflow mlserver
 
@@ -51,7 +52,7 @@ lock: $(VENV)/.done  ## pin the dependencies of pyproject.toml, with hashes, in 
 # --- what CI runs ----------------------------------------------------------------------------------------------------
 test: lint unit contract chart browser cluster-test e2e  ## everything that CI runs
 
-lint: venv  ## style, types, import rules, generated files
+lint: venv  ## style, types, security, import rules, generated files, GitHub workflows
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -60,6 +61,8 @@ lint: venv  ## style, types, import rules, generated files
 	$(PY) -m charts.dashboards --check charts/modeldeployment-operator/files/dashboards
 	$(PY) -m tests.chart.documentation --check
 	$(PY) -m tests.chart.manifest --check
+	$$($(PY) -m tests.clusters tool actionlint)
+	$(VENV)/bin/zizmor --offline --persona=pedantic --quiet .github
 
 unit: venv  ## the fast tests: no root, no cluster
 	$(PYTEST) -n 2 tests/unit
@@ -95,6 +98,22 @@ images: venv  ## build the images, and load them into the cluster where one runs
 cluster-test: venv  ## the cluster and the images themselves, on a real API server and a real Docker engine
 	@$(PY) -m tests.clusters prepare
 	$(PYTEST) tests/cluster
+
+# --- what is shipped (tests/supply) -----------------------------------------------------------------------------------
+sbom: venv  ## the bill of materials of each image, CycloneDX (.sbom/*.cdx.json)
+	@$(PY) -m tests.supply.sbom
+
+audit: venv  ## known vulnerabilities of all that is locked; asks a public database
+	@$(PY) -m tests.supply.audit
+
+platforms: venv  ## that every package of the images has a wheel for amd64 and for arm64; asks the package index
+	@for lock in $(IMAGE_LOCKS); do for architecture in x86_64 aarch64; do \
+	  $(UV) pip install --dry-run --quiet --python-version 3.11 --python-platform $$architecture-manylinux_2_28 --only-binary :all: \
+	    --require-hashes --no-deps --target $(VENV)/none -r $$lock; \
+	  echo "    $$lock: a wheel of each package for $$architecture"; done; done
+
+package: venv  ## the chart of a release: make package IMAGES=registry/owner/repository TAG=v0.1.0 (dist/*.tgz)
+	@$(PY) -m tests.supply.chart "$(IMAGES)" "$(TAG)"
 
 # --- the whole road ---------------------------------------------------------------------------------------------------
 demo: venv  ## the main job on a fresh machine: from a table of data to predictions from a cluster
@@ -132,4 +151,4 @@ bench-training: venv  ## training beside the bare fits in it, to a million rows,
 bench-clean:  ## remove the environments and figures of the benchmarks
 	rm -rf .bench
 
-.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e monitoring-test upgrade-test faults bench bench-controller bench-server bench-training bench-clean
+.PHONY: help venv lock test lint unit contract chart browser generate cluster down images cluster-test demo e2e monitoring-test upgrade-test faults sbom audit platforms package bench bench-controller bench-server bench-training bench-clean

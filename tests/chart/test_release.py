@@ -1,0 +1,30 @@
+"""The chart as a release publishes it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, NAMESPACE, REGISTRIES, Helm
+from tests.clusters.progress import Trouble
+from tests.supply.chart import package
+
+TAG = f"v{yaml.safe_load((CHART / 'Chart.yaml').read_text())['version']}"
+IMAGES = "registry.example/team/repository"
+
+
+def test_a_released_chart_installs_the_images_of_its_release(helm: Helm, tmp_path: Path) -> None:
+    archive = package(helm.binary, IMAGES, TAG, tmp_path)
+    rendered = helm.run("template", "operator", archive, "--namespace", NAMESPACE, values={"registries": REGISTRIES})
+    assert rendered.returncode == 0, rendered.stderr
+    (pods,) = [found for found in yaml.safe_load_all(rendered.stdout) if found and found["kind"] == "StatefulSet"]
+    images = {container["image"] for container in pods["spec"]["template"]["spec"]["containers"]}
+    assert images == {f"{IMAGES}/controller:{TAG}"}
+    assert f"{IMAGES}/server:{TAG}" in rendered.stdout
+    assert "localhost/modeldeployment" not in rendered.stdout + helm.run("show", "readme", archive).stdout
+
+
+def test_a_tag_of_another_version_is_refused(helm: Helm, tmp_path: Path) -> None:
+    with pytest.raises(Trouble, match=r"The tag v99\.0\.0 is not that of version"):
+        package(helm.binary, IMAGES, "v99.0.0", tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,50 @@
+"""`make package`: the chart as a release publishes it, with the images of that release for its defaults.
+
+`python -m tests.supply.chart REGISTRY/OWNER/REPOSITORY vX.Y.Z` writes `dist/modeldeployment-operator-X.Y.Z.tgz`.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from tests.clusters import binaries
+from tests.clusters.progress import Trouble, say
+from tests.clusters.settings import CHECKOUT, Settings
+
+CHART = CHECKOUT / "charts" / "modeldeployment-operator"
+LOCAL = "localhost/modeldeployment-"
+"""How the images are named where they are built; the chart's own defaults."""
+
+
+def package(helm: Path, images: str, tag: str, folder: Path) -> Path:
+    """The archive. `images` is what comes before an image's name, `tag` both the images' and the version's."""
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    if tag != f"v{version}":
+        raise Trouble(f"The tag {tag} is not that of version {version}: set version in Chart.yaml and pyproject.toml first.")
+    with tempfile.TemporaryDirectory() as place:
+        chart = shutil.copytree(CHART, Path(place, CHART.name))
+        for name in ("values.yaml", "README.md"):
+            (chart / name).write_text((chart / name).read_text().replace(LOCAL, f"{images}/"))
+        command = [str(helm), "package", str(chart), "--app-version", tag, "--destination", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Trouble(f"helm could not package the chart: {done.stderr.strip()}")
+    return folder / f"{CHART.name}-{version}.tgz"
+
+
+def main() -> int:
+    _, images, tag = sys.argv
+    try:
+        say(str(package(binaries.binary(Settings.read(), "helm"), images, tag, CHECKOUT / "dist")))
+    except Trouble as trouble:
+        say(f"error: {trouble}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
