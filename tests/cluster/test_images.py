@@ -103,6 +103,10 @@ def test_an_image_has_what_is_locked_for_it_and_nothing_else(bills: dict[str, Bo
     assert python_distributions(bills[name]) == locked
 
 
+def test_the_controllers_image_could_not_open_a_model(bills: dict[str, Bom]) -> None:
+    assert not python_distributions(bills["controller"]).keys() & {"cloudpickle", "joblib", "numpy", "scikit-learn", "skops"}
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_the_bill_of_materials_is_cyclonedx_and_always_the_same(
     bills: dict[str, Bom], inside: dict[str, Contents], name: str
@@ -125,10 +129,10 @@ def test_the_bill_of_materials_names_what_python_finds_in_the_image(
 @pytest.mark.parametrize("name", OURS)
 def test_the_bill_of_materials_names_the_system_and_what_is_linked_into_wheels(bills: dict[str, Bom], name: str) -> None:
     types = {component.purl.type for component in bills[name].components if component.purl}
-    assert types == {"deb", "pypi"}
+    assert types >= {"deb", "pypi"}
     (glibc,) = [component for component in bills[name].components if component.name == "libc6"]
     assert glibc.purl
-    assert glibc.purl.to_string().startswith("pkg:deb/debian/libc6@2.36-")
+    assert glibc.purl.to_string().startswith("pkg:deb/debian/libc6@2.")
     crates = {
         part.name for component in bills[name].components if component.name == "pydantic-core" for part in component.components
     }

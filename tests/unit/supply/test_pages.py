@@ -1,0 +1,50 @@
+"""The pages in .github: what they name exists."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.clusters.settings import CHECKOUT
+
+PAGES = sorted((CHECKOUT / ".github").glob("*.md"))
+
+
+@cache
+def code(path: Path) -> str:
+    return path.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page.read_text())
+    assert [path for path, _ in named if not (CHECKOUT / path).is_file()] == []
+    assert [name for path, name in named if name and f"def {name}(" not in code(CHECKOUT / path)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_target_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text)]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    targets = set(re.findall(r"^([a-z0-9-]+):.*##", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    called = {word for line in re.findall(r"`make ([a-z][a-z -]*)`", text) for word in line.split()}
+    assert called <= targets
+
+
+def test_the_page_on_support_says_which_versions_the_tests_have() -> None:
+    table = (CHECKOUT / ".github" / "SUPPORT.md").read_text()
+    tools = CHECKOUT / "tests" / "clusters" / "tools"
+    modules = {"Kubernetes": ("kubernetes", "k8s.io/kubernetes"), "Helm": ("helm", "helm.sh/helm/v4")}
+    modules["Prometheus Operator"] = ("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    for row, (tool, module) in modules.items():
+        found = re.search(rf"{re.escape(module)} v(\d+\.\d+)", (tools / tool / "go.mod").read_text())
+        assert found
+        assert f"| {row} | {found.group(1)} |" in table
+    mlflow = re.search(r"^mlflow==(\d+\.\d+)", (CHECKOUT / "tests" / "requirements.txt").read_text(), re.MULTILINE)
+    assert mlflow
+    assert f"| MLflow, the server | {mlflow.group(1)} |" in table
+    locks = "".join(lock.read_text() for lock in (CHECKOUT / "server").glob("requirements*.txt"))
+    minors = sorted(re.findall(r"^scikit-learn==(\d+\.\d+)", locks, re.MULTILINE), reverse=True)
+    assert f"| scikit-learn of a model | {', '.join(minors)}: an image for each |" in table
