@@ -112,7 +112,7 @@ platforms: venv  ## that every package of the images has a wheel for amd64 and f
 	    --require-hashes --no-deps --target $(VENV)/none -r $$lock; \
 	  echo "    $$lock: a wheel of each package for $$architecture"; done; done
 
-package: venv  ## the chart of a release: make package IMAGES=registry/owner/repository TAG=v0.1.0 (dist/*.tgz)
+package: venv  ## the chart and install.yaml of a release: make package IMAGES=registry/owner/repository TAG=v0.1.0 (dist/)
 	@$(PY) -m tests.supply.chart "$(IMAGES)" "$(TAG)"
 
 # --- the whole road ---------------------------------------------------------------------------------------------------

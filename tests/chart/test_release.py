@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, NAMESPACE, REGISTRIES, Helm
+from tests.chart.rendering import CHART, NAME, NAMESPACE, REGISTRIES, Helm
 from tests.clusters.progress import Trouble
 from tests.supply.chart import package
 
@@ -22,6 +22,17 @@ def test_a_released_chart_installs_the_images_of_its_release(helm: Helm, tmp_pat
     assert images == {f"{IMAGES}/controller:{TAG}"}
     assert f"{IMAGES}/server:{TAG}" in rendered.stdout
     assert "localhost/modeldeployment" not in rendered.stdout + helm.run("show", "readme", archive).stdout
+
+
+def test_a_released_install_yaml_is_what_its_chart_renders(helm: Helm, tmp_path: Path) -> None:
+    archive = package(helm.binary, IMAGES, TAG, tmp_path)
+    rendered = helm.run("template", NAME, archive, "--namespace", NAMESPACE, "--skip-tests", values={"registries": REGISTRIES})
+    written = yaml.safe_load_all((tmp_path / "install.yaml").read_text())
+    pods, expected = (
+        next(found["spec"]["template"] for found in documents if found and found["kind"] == "StatefulSet")
+        for documents in (written, yaml.safe_load_all(rendered.stdout))
+    )
+    assert pods["spec"] == expected["spec"]
 
 
 def test_a_tag_of_another_version_is_refused(helm: Helm, tmp_path: Path) -> None:

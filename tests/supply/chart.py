@@ -1,8 +1,9 @@
-"""`make package`: the chart as a release publishes it, with the images of that release for its defaults.
+"""`make package`: the chart and install.yaml as a release publishes them, with the images of that release for their defaults.
 
-`python -m tests.supply.chart REGISTRY/OWNER/REPOSITORY vX.Y.Z` writes `dist/modeldeployment-operator-X.Y.Z.tgz`.
+`python -m tests.supply.chart REGISTRY/OWNER/REPOSITORY vX.Y.Z` writes both to `dist/`.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,12 +17,13 @@ from tests.clusters.progress import Trouble, say
 from tests.clusters.settings import CHECKOUT, Settings
 
 CHART = CHECKOUT / "charts" / "modeldeployment-operator"
+INSTALL = CHECKOUT / "manifests" / "install.yaml"
 LOCAL = "localhost/modeldeployment-"
 """How the images are named where they are built; the chart's own defaults."""
 
 
 def package(helm: Path, images: str, tag: str, folder: Path) -> Path:
-    """The archive. `images` is what comes before an image's name, `tag` both the images' and the version's."""
+    """The chart's archive, beside which install.yaml lies. `images` is what comes before an image's name, `tag` theirs."""
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
     if tag != f"v{version}":
         raise Trouble(f"The tag {tag} is not that of version {version}: set version in Chart.yaml and pyproject.toml first.")
@@ -33,6 +35,8 @@ def package(helm: Path, images: str, tag: str, folder: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"helm could not package the chart: {done.stderr.strip()}")
+    of_the_images = re.sub(rf"{LOCAL}([\w.-]+):dev", rf"{images}/\1:{tag}", INSTALL.read_text())
+    (folder / "install.yaml").write_text(of_the_images.replace('version: "dev"', f'version: "{tag}"'))
     return folder / f"{CHART.name}-{version}.tgz"
 
 
