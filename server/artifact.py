@@ -85,7 +85,7 @@ class Record(Recorded):
     """The answer to the rows of the input example, given by the pipeline as it was trained."""
     bounds: Bounds = Bounds()
     data: dict[str, Any] | None = None
-    """Fingerprint and size of the training data."""
+    """Fingerprint of the table, and `rows`: how many of it were trained on."""
     target: str | None = None
     """The column that was predicted."""
     compiling: Compiling | None = None

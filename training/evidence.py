@@ -65,7 +65,7 @@ def record(table: Table, train: Part, metrics: Mapping[str, float], settings: Ru
         bounds=bounds(train, table.columns, settings),
         data={
             "fingerprint": table.fingerprint,
-            "rows": table.rows,
+            "rows": len(train.labels),
             "columns": len(table.columns),
             **settings.model_dump(include=set(SPLIT)),
         },

@@ -130,6 +130,7 @@ def _parameters(candidate: Candidate, settings: RunSettings) -> dict[str, Any]:
         "data": candidate.table.source,
         "data_fingerprint": candidate.table.fingerprint,
         "rows": candidate.table.rows,
+        "rows_trained_on": len(candidate.split.train.labels),
         "columns": len(candidate.table.columns),
         "task": candidate.table.task,
         **settings.model_dump(include={"target", "folds", "test_size", "seed"}),

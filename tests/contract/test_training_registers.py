@@ -52,7 +52,7 @@ def test_mlflow_has_the_version_its_alias_and_all_that_was_measured(registry: Re
     assert (version.version, version.status, run.info.status) == ("1", "READY", "FINISHED")
     assert run.data.params.items() >= {
         "target": "target", "trees": "100", "max_depth": "10", "folds": "5", "test_size": "0.2", "seed": "42",
-        "task": "classification", "estimator": "forest", "rows": "569", "columns": "30",
+        "task": "classification", "estimator": "forest", "rows": "569", "rows_trained_on": "455", "columns": "30",
         "data": "scikit-learn's breast cancer table",
     }.items()  # fmt: skip
     names = ("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "brier")
@@ -86,7 +86,7 @@ def test_the_server_reads_what_was_registered(registry: Registry, built_in: Run)
     version = registry.client.get_model_version("breast-cancer", "1")
     assert model.record.metrics == registry.client.get_run(version.run_id).data.metrics
     assert model.record.data is not None
-    assert (model.record.data["rows"], model.record.data["columns"]) == (569, 30)
+    assert (model.record.data["rows"], model.record.data["columns"]) == (455, 30)
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", model.record.data["fingerprint"])
     low, high = model.record.bounds.seen["mean radius"]
     assert low is not None

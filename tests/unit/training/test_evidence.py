@@ -73,7 +73,7 @@ def test_the_record_names_the_data_and_how_good_the_model_is() -> None:
     train = Part(features=found.all.features[:10], labels=found.all.labels[:10])
     metrics = {"test_f1": 0.9, "test_roc_auc": math.nan}
     record = evidence.record(found, train, metrics, settings())
-    assert record.data == {"fingerprint": found.fingerprint, "rows": 60, "columns": 4, "seed": 42, "test_size": 0.2}
+    assert record.data == {"fingerprint": found.fingerprint, "rows": 10, "columns": 4, "seed": 42, "test_size": 0.2}
     assert record.bounds == evidence.bounds(train, found.columns, settings())
     assert (record.format, record.target) == (1, "churn")
     assert record.metrics == {"test_f1": 0.9}
