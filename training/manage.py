@@ -68,14 +68,15 @@ class Pinned:
 def versions(name: str, *, tracking_uri: str | None = None) -> list[Known]:
     """All versions of a model with their aliases and figures, the newest first."""
     with _registry(tracking_uri) as registry:
-        return [_known(registry, version) for version in registry.versions(name)]
+        found = registry.versions(name)
+        return [_known(version, metrics) for version, metrics in zip(found, registry.metrics_of(found), strict=True)]
 
 
 def compare(name: str, one: str | int, other: str | int, *, tracking_uri: str | None = None) -> Comparison:
     """Figures, parameters and inputs of two versions, each by its number or an alias."""
     with _registry(tracking_uri) as registry:
         found = [meant(registry, name, which) for which in (one, other)]
-        metrics = [registry.metrics(version) for version in found]
+        metrics = registry.metrics_of(found)
         params = [registry.params(version) for version in found]
         with registry.told():
             inputs = [_inputs(version) for version in found]
@@ -160,12 +161,12 @@ def meant(registry: Registry, name: str, which: str | int) -> ModelVersion:
     return found
 
 
-def _known(registry: Registry, version: ModelVersion) -> Known:
+def _known(version: ModelVersion, metrics: Mapping[str, float]) -> Known:
     return Known(
         version=str(version.version),
         aliases=tuple(version.aliases),
         created=version.creation_timestamp / 1000,
-        metrics=registry.metrics(version),
+        metrics=metrics,
         tags=dict(version.tags),
         run_id=version.run_id or "",
     )

@@ -4,7 +4,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,22 @@ from urllib.parse import quote
 import mlflow
 import mlflow.artifacts
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.models import Model
 
 from server import manifest
 from training.errors import InputError, RegistryError
 from training.names import without_secret
 from training.saving import Saved
-from training.settings import CHECK_SECONDS, DEFAULT_TRACKING_URI, MLFLOW_ENVIRONMENT, REQUEST_SECONDS, RETRIES
+from training.settings import CHECK_SECONDS, DEFAULT_TRACKING_URI, LOOK_AFTER, MLFLOW_ENVIRONMENT, REQUEST_SECONDS, RETRIES
 
+LOGGED_MODEL = re.compile(r"models:/(m-\w+)")
+"""The source of a version whose model MLflow 3 has logged."""
+BATCH = 500
+"""Models or runs that are asked about in one request."""
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 """MLflow's client writes it beside what it has downloaded; the version does not have it."""
 
@@ -110,7 +116,7 @@ class Registry:
                 raise InputError(f'There is no model "{name}" at {without_secret(self.uri)}.') from e
             found, token = [], None
             while True:
-                page = self.client.search_model_versions(f"name = '{name.replace(chr(39), chr(39) * 2)}'", page_token=token)
+                page = self.client.search_model_versions(f"name = '{_quoted(name)}'", page_token=token)
                 found.extend(page)
                 token = page.token
                 if not token:
@@ -139,14 +145,25 @@ class Registry:
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """What was measured of it; where nobody says of which model, in its run."""
-        logged = re.fullmatch(r"models:/(m-\w+)", version.source or "")
-        if logged is not None:
-            with self.told():
-                own = self.client.get_logged_model(logged[1]).metrics
-            if own:
-                return {metric.key: metric.value for metric in own}
-        run = self._run_of(version)
-        return {} if run is None else dict(run.data.metrics)
+        return self.metrics_of([version])[0]
+
+    def metrics_of(self, versions: Sequence[ModelVersion]) -> list[dict[str, float]]:
+        """The same of many, in a few requests, however many they are."""
+        logged = [matched[1] if (matched := LOGGED_MODEL.fullmatch(version.source or "")) else "" for version in versions]
+        with self.told():
+            everywhere = self._experiments()
+            own = {
+                model.model_id: {metric.key: metric.value for metric in model.metrics or ()}
+                for some in _batches(logged)
+                for model in self.client.search_logged_models(everywhere, f"model_id IN {some}", max_results=BATCH)
+            }
+            unknown = [version.run_id or "" for version, model in zip(versions, logged, strict=True) if not own.get(model)]
+            runs = {
+                run.info.run_id: dict(run.data.metrics)
+                for some in _batches(unknown)
+                for run in self.client.search_runs(everywhere, f"run_id IN {some}", ViewType.ALL, max_results=BATCH)
+            }
+        return [own.get(model) or runs.get(version.run_id or "", {}) for version, model in zip(versions, logged, strict=True)]
 
     def params(self, version: ModelVersion) -> dict[str, str]:
         """What its run was told."""
@@ -200,6 +217,16 @@ class Registry:
         with mlflow.start_run(experiment_id=self._experiment(name), run_name=name, tags=dict(tags)) as run:
             yield run.info.run_id
 
+    def _experiments(self) -> list[str]:
+        """All of them: nobody says in which one a version's run is."""
+        found, token = list[str](), None
+        while True:
+            page = self.client.search_experiments(ViewType.ALL, page_token=token)
+            found.extend(experiment.experiment_id for experiment in page)
+            token = page.token
+            if not token:
+                return found
+
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is None:
@@ -217,9 +244,24 @@ class Registry:
         except MlflowException as e:
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        return self.client.create_model_version(
-            name, logged.model_uri, run_id=run_id, tags=dict(tags), model_id=logged.model_id, description=description
-        )
+        for wait in LOOK_AFTER:
+            try:
+                with _once():
+                    return self.client.create_model_version(
+                        name, logged.model_uri, run_id=run_id, tags=dict(tags), model_id=logged.model_id, description=description
+                    )
+            except RestException:  # an answer of MLflow's own
+                raise
+            except MlflowException as e:
+                lost = e
+            time.sleep(wait)
+            if made := self.client.search_model_versions(f"name = '{_quoted(name)}' and source_path = '{logged.model_uri}'"):
+                return made[0]
+        said = " ".join(str(lost).replace(self.uri, without_secret(self.uri)).split())
+        raise RegistryError(
+            f'MLflow has the files of "{name}", but does not answer when it is to make a version of them. See with '
+            f"`versions {name}` whether it did after all, before you register again. {said[:300]}"
+        ) from lost
 
 
 def connect(uri: str) -> Registry:
@@ -272,6 +314,29 @@ def _told(uri: str) -> Iterator[None]:
         if re.search(r"<(!doctype )?html", text, re.IGNORECASE):
             raise RegistryError(f"What answers at {uri} is no MLflow: it sent a page, not JSON.") from e
         raise RegistryError(f"MLflow at {uri} refused: {' '.join(text.split())[:500]}") from e
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """A request that MLflow's client does not repeat by itself: an answer that is lost says nothing of what was done."""
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
+    try:
+        yield
+    finally:
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(RETRIES)
+
+
+def _quoted(name: str) -> str:
+    """As MLflow's filters have it."""
+    return name.replace("'", "''")
+
+
+def _batches(identities: Iterable[str]) -> Iterator[str]:
+    """As MLflow's filters have lists, without those that are empty."""
+    known = sorted({identity for identity in identities if identity})
+    for first in range(0, len(known), BATCH):
+        quoted = [f"'{identity}'" for identity in known[first : first + BATCH]]
+        yield f"({', '.join(quoted)})"
 
 
 def _listed(numbers: list[Any]) -> str:

@@ -40,6 +40,8 @@ REQUEST_SECONDS = 120
 """How long it may take to store a file, a try."""
 RETRIES = 2
 """Tries after the first; MLflow's own default waits for minutes."""
+LOOK_AFTER = (1, 2, 4)
+"""Seconds until MLflow is asked whether it has made the version that it did not answer about, and else to make it again."""
 
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -8,6 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import training
+from tests.contract.between import between
 from tests.contract.test_any_model import FRAME, TWO
 from tests.contract.training_registry import Registry, train
 from training.errors import InputError, NotGoodEnough
@@ -49,6 +50,32 @@ def test_versions_are_listed_with_aliases_and_figures(name: str) -> None:
     assert lines[0].split() == ["version", "alias", "registered", "(UTC)", "f1", "tags"]
     assert lines[2].split()[:2] == ["1", "champion"]
     assert lines[2].split()[-1] == "0.5000"
+
+
+def test_a_list_takes_no_more_requests_the_more_versions_there_are(name: str, registry: Registry) -> None:
+    """Some of which have their figures in a run, as MLflow 2 had them."""
+    asked = {}
+    for count in (2, 5):
+        for version in range(len(training.versions(name)), count):
+            run = registry.client.create_run("0")
+            registry.client.log_metric(run.info.run_id, "test_f1", version / 10)
+            registry.client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+        with between(registry.uri) as proxy:
+            found = training.versions(name, tracking_uri=proxy.uri)
+            asked[count] = len(proxy.asked)
+    assert [version.metrics["test_f1"] for version in found] == [0.4, 0.3, 0.2, 0.75, 0.5]
+    assert asked[5] <= asked[2] + 1  # one for all runs
+    for version in (3, 4, 5):
+        registry.client.delete_model_version(name, str(version))
+
+
+def test_a_version_whose_answer_is_lost_is_made_once(registry: Registry) -> None:
+    with between(registry.uri) as proxy:
+        proxy.losing["/model-versions/create"] = 1
+        done = training.register(LogisticRegression().fit(FRAME, TWO), FRAME, name="lost", tracking_uri=proxy.uri)
+    assert proxy.losing["/model-versions/create"] == 0
+    assert done.version == "1"
+    assert [version.version for version in registry.client.search_model_versions("name = 'lost'")] == ["1"]
 
 
 def test_two_versions_are_compared_by_number_or_alias(name: str) -> None:

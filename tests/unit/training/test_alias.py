@@ -27,6 +27,15 @@ class Client:
     def set_registered_model_alias(self, name: str, alias: str, number: str) -> None:
         raise MlflowException("http://ann:s3cret@mlflow.example: away")
 
+    def create_registered_model(self, name: str) -> None:
+        """It is there."""
+
+    def create_model_version(self, *_: Any, **__: Any) -> None:
+        raise MlflowException("http://ann:s3cret@mlflow.example: too many 504 error responses")
+
+    def search_model_versions(self, asked: str) -> list[Any]:
+        return []
+
 
 def registry(version: str | None) -> Registry:
     client: Any = Client(version)
@@ -47,6 +56,14 @@ def test_an_alias_that_another_has_moved_meanwhile_stays(compared: str | None) -
 def test_a_version_that_is_there_is_told_where_its_alias_does_not_move_and_no_password_is() -> None:
     with pytest.raises(RegistryError, match=r'^Version 3 of "fraud" is registered, but "champion" has not moved') as raised:
         registry("1").move("fraud", "champion", "3")
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_version_that_nobody_knows_of_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.registry.LOOK_AFTER", (0, 0))
+    logged = SimpleNamespace(model_uri="models:/m-1", model_id="m-1")
+    with pytest.raises(RegistryError, match=r"See with `versions fraud` whether it did after all.*504") as raised:
+        registry(None)._version("fraud", logged, "run", {}, "")
     assert "s3cret" not in str(raised.value)
 
 
