@@ -1,6 +1,6 @@
 """From data to a model version that a ModelDeployment can take: `python -m training`, and the same from a notebook. In a
 checkout it is `import training`, where the wheel is installed `from modeldeployment import training`; then
-`training.register(pipeline, X_train, name="fraud", alias="champion")`.
+`training.register(pipeline, X_sample, name="fraud", alias="champion")`.
 """
 
 from typing import TYPE_CHECKING, Any

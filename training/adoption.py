@@ -29,12 +29,12 @@ from training.errors import InputError
 from training.manage import meant
 from training.registry import Version, borrowed, connect, tracking_uri_of
 from training.sample import Sample
-from training.summary import resource_yaml
+from training.summary import resource_yaml, to_apply
 
 EXAMPLE_ROWS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Adopted:
     """A new version beside the one that it was made from."""
 
@@ -49,7 +49,11 @@ class Adopted:
     def __str__(self) -> str:
         added = [f"  added    {one}" for one in self.added]
         head = [f"{self.name} version {self.version}, adopted from version {self.source}", f"  digest   {self.digest}"]
-        return "\n".join([*head, *added, "", "To serve it, kubectl apply this:", "", self.yaml])
+        return "\n".join([*head, *added, "", to_apply(self.yaml)])
+
+    def __repr__(self) -> str:
+        """As the last line of a cell shows it."""
+        return str(self)
 
 
 def adopt(

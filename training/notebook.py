@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from sklearn.utils.validation import check_is_fitted
 
 from server.artifact import Range, Record
+from server.signature import TEXT
 from training import names, sample, saving, surroundings
 from training.errors import InputError
 from training.evaluate import Judged, scores
@@ -24,7 +25,7 @@ from training.evidence import classes_of
 from training.registration import DUMP
 from training.registry import borrowed, connect, tracking_uri_of
 from training.sample import Sample
-from training.summary import resource_yaml
+from training.summary import resource_yaml, to_apply
 
 EXAMPLE_ROWS = 5
 TRIED_ROWS = 10_000
@@ -37,19 +38,21 @@ class Registered:
 
     name: str
     version: str
-    digest: str
+    digest: str = field(repr=False)
     """sha256 over its files, as spec.model.digest has it."""
-    uri: str
+    uri: str = field(repr=False)
     """What MLflow loads: models:/NAME/VERSION."""
-    yaml: str
+    yaml: str = field(repr=False)
     """A ModelDeployment for kubectl apply."""
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     """Its page; None where MLflow is a file and no server."""
     alias: str | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    serialization: str = "skops"
-    not_compiled: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict, repr=False)
+    serialization: str = field(default="skops", repr=False)
+    not_compiled: str | None = field(default=None, repr=False)
     """Why scikit-learn itself will answer, and not its faster, compiled form."""
+    sent_as: str | None = field(default=None, repr=False)
+    """The name under which clients send a text to a model that takes texts without one."""
 
     def __str__(self) -> str:
         alias = f", alias {self.alias}" if self.alias else ""
@@ -66,12 +69,11 @@ class Registered:
                 f"  digest   {self.digest}",
                 f"  file     {file}",
                 f"  answers  {engine}",
+                *([f'  clients  send a row as {{"{self.sent_as}": "a text"}}'] if self.sent_as else []),
                 *([f"  metrics  {', '.join(figures)}"] if figures else []),
                 *([f"  page     {self.url}"] if self.url else []),
                 "",
-                "To serve it, kubectl apply this:",
-                "",
-                self.yaml,
+                to_apply(self.yaml),
             ]
         )
 
@@ -118,7 +120,7 @@ def register(
     figures = {**_figures(model, X_test, y_test), **_finite(metrics or {})}
     record = Record(
         bounds=given.bounds(ranges or {}),
-        data={"rows": len(given), "columns": given.gaps.shape[1]},
+        data={"sample_rows": len(given), "columns": given.gaps.shape[1]},  # it may have been trained on more
         target=target,
         metrics=figures,
     )
@@ -161,6 +163,7 @@ def register(
         metrics=figures,
         serialization=saved.serialization,
         not_compiled=version.not_compiled,
+        sent_as=TEXT if given.one_text else None,
     )
     print(registered)
     return registered

@@ -44,6 +44,12 @@ class Sample:
     called: str
     """By whoever passed it."""
 
+    @property
+    def one_text(self) -> bool:
+        """Whether a row is a text, and no column says what it is called."""
+        first = self.inputs.inputs[0]
+        return isinstance(first, TensorSpec) and first.shape == (-1,) and first.type.kind == "U"
+
     def __len__(self) -> int:
         return len(self.gaps)
 

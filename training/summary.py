@@ -1,6 +1,7 @@
 """What a person reads at the end: how good the version is, where it is, and what to do with it. Pure."""
 
 import re
+import unicodedata
 
 import yaml
 
@@ -8,6 +9,11 @@ from training.figures import shown
 from training.names import without_secret
 from training.pipeline_run import Outcome
 from training.settings import RunSettings
+
+ASKED = "<name>"
+"""Where a person has to put a name. Kubernetes takes none like this."""
+SPELLED = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})  # noqa: RUF001
+"""Letters that Unicode does not take apart into one of a to z and an accent."""
 
 
 def summary(outcome: Outcome, settings: RunSettings) -> str:
@@ -25,9 +31,7 @@ def summary(outcome: Outcome, settings: RunSettings) -> str:
     lines += [
         f"  {'MLflow':<11} {outcome.version.url or without_secret(settings.tracking_uri)}",
         "",
-        "To serve it, kubectl apply this:",
-        "",
-        manifest(settings, outcome.version.number),
+        to_apply(manifest(settings, outcome.version.number)),
     ]
     return "\n".join(lines)
 
@@ -44,7 +48,7 @@ def resource_yaml(name: str, version: str, alias: str | None, *, image: str | No
         {
             "apiVersion": "mlserving.dev/v1alpha1",
             "kind": "ModelDeployment",
-            "metadata": {"name": resource_name(name)},
+            "metadata": {"name": resource_name(name) or ASKED},
             "spec": {"model": {"name": name, **chosen}, **({"server": {"image": image}} if image else {})},
         },
         sort_keys=False,
@@ -52,8 +56,16 @@ def resource_yaml(name: str, version: str, alias: str | None, *, image: str | No
     )
 
 
-def resource_name(model: str) -> str:
-    """A name that a Service can have: lower-case letters, digits and hyphens, a letter first, at most 63."""
-    plain = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+def to_apply(resource: str) -> str:
+    """The resource, and what to do with it."""
+    name = f" with a name of yours for {ASKED} (lower-case letters, digits and hyphens)" if ASKED in resource else ""
+    return f"To serve it, kubectl apply this{name}:\n\n{resource}"
+
+
+def resource_name(model: str) -> str | None:
+    """A name that a Service can have: lower-case letters, digits and hyphens, a letter first, at most 63. None where nothing of
+    the model's own name can be in it: every other such model would have the same one."""
+    letters = unicodedata.normalize("NFKD", model).lower().translate(SPELLED)
+    plain = re.sub(r"[^a-z0-9]+", "-", "".join(letter for letter in letters if not unicodedata.combining(letter))).strip("-")
     named = plain if plain[:1].isalpha() else f"model-{plain}"
-    return named[:63].strip("-")
+    return named[:63].strip("-") if plain else None

@@ -42,6 +42,7 @@ KINDS = (
 def test_what_is_registered_answers_over_http_as_it_did_in_the_notebook(kind: str, registry: Registry) -> None:
     fitted, rows = CASES[kind].fitted(), CASES[kind].example
     made = training.register(fitted, rows, name=kind)
+    assert made.sent_as == ("text" if kind == "a list of texts" else None)
     about = registry.model(kind, made.version)
     assert replay(model.load(about, Trust()), about) == "Answered"
     pod = Pod(factories.told(about.directory), Metrics())
