@@ -29,6 +29,8 @@ def fit(part: Part, columns: Sequence[Column], chosen: Recipe, task: Task, setti
         if chosen.kind == "forest":
             pipeline.set_params(model__n_jobs=settings.jobs)
         pipeline.fit(part.features, part.labels)
+    if chosen.kind == "boosting":  # all that its file says of the machine; nothing asks for it once it is trained
+        pipeline[-1]._bin_mapper.n_threads = 1
     return pipeline.set_params(model__n_jobs=1) if chosen.kind == "forest" else pipeline
 
 

@@ -9,7 +9,8 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -52,6 +53,20 @@ def test_quantities_get_a_regressor_and_the_same_bytes() -> None:
     frame = with_gaps(customers()).assign(churn=np.random.default_rng(0).normal(size=60))
     assert type(fitted(frame)[-1]) is RandomForestRegressor
     assert dumped(fitted(frame)) == dumped(fitted(frame.copy()))
+
+
+@pytest.mark.parametrize("kind", ["forest", "boosting", "linear"])
+def test_the_bytes_are_the_same_on_one_thread_and_on_two(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads of joblib, of OpenMP and of the linear algebra."""
+    few = HistGradientBoostingClassifier(max_iter=3, random_state=0)  # its threads wait for each other where other tests run
+    if kind == "boosting":
+        monkeypatch.setattr(Recipe, "estimator", lambda *_: clone(few))
+    found, bytes_ = table(with_gaps(customers())), []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            recipe_ = Recipe(kind=kind, trees=5, max_depth=3)
+            bytes_.append(dumped(fit(found.all, found.columns, recipe_, found.task, settings(jobs=threads))))
+    assert bytes_[0] == bytes_[1]
 
 
 @pytest.mark.parametrize("kind", ["boosting", "linear"])
