@@ -24,8 +24,11 @@ TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 DATE = r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ].*)?"
 DAY_FIRST = r"\d{1,2}\.\d{1,2}\..*"
 COMMA = r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+"
+WRITTEN = r"(?=.*[,%$€£])[-+]?[$€£]? ?(\d+|\d{1,3}(,\d{3})+)(\.\d+)? ?[%$€£]?"
+"""A number as people write it, and no program takes it: 12.5 %, 1,234.50, $ 3."""
 EXACT = 2**53
 """Up to here every whole number is a float64 of its own."""
+LARGEST = 1e150
 LOOKED_AT = 1000
 """So many of a column's texts say what it holds."""
 MOST = 0.9
@@ -121,6 +124,8 @@ class Reader:
         self._refuse(name, cells, unread, "is no number", advice)
         values = numbers.to_numpy()
         self._refuse(name, cells, np.isinf(values), "is infinite", "Leave the cell empty if the value is unknown.")
+        self._refuse(name, cells, np.abs(values) > LARGEST, "is too large: its square is no number any more",
+                     f'Divide the column, or leave it out with --drop "{name}".')  # fmt: skip
         if self.require.get(name) == "integer":
             self._refuse(name, cells, ~missing & (values != np.floor(values)), "is no whole number")
         return Column(name=name, kind="number", optional=bool(missing.any())), numbers
@@ -150,6 +155,11 @@ class Reader:
                 COMMA,
                 "is a number with a comma, like most of the column.",
                 f'Write numbers with a point, or leave the column out with --drop "{name}".',
+            ),
+            (
+                WRITTEN,
+                "is a number with a sign, like most of the column.",
+                f'Write plain numbers, such as 1234.5, or leave the column out with --drop "{name}".',
             ),
         ):
             fits = first.str.fullmatch(pattern).to_numpy(dtype=bool)

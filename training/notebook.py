@@ -217,6 +217,11 @@ def _asked(model: Any, given: Sample) -> Any:
 def _why_not(model: Any, given: Sample, error: Exception) -> str:
     """With the column and the row, where it is a missing value that the model does not take."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if "no attribute 'items'" in said:
+        return (
+            f"The model can't predict {given.called} as a table, and no server brings it dicts, which a DictVectorizer reads. "
+            "Train with a DataFrame and a OneHotEncoder in its place."
+        )
     whole = np.flatnonzero(~given.gaps.any(axis=1))
     if given.gaps.any() and len(whole):
         try:

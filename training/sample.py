@@ -150,7 +150,8 @@ def _plain(given: Any, called: str) -> Any:
         except ValueError as e:
             raise InputError(f"{called} is no table: {e}. Pass rows of the same length, as a DataFrame or an array.") from e
     if not isinstance(data, pd.DataFrame) and data.ndim not in (1, 2):
-        raise InputError(f"{called} has {data.ndim} dimensions. Pass a table of rows and columns.")
+        what = f"is a {type(given).__name__}" if data.ndim == 0 else f"has {data.ndim} dimensions"
+        raise InputError(f"{called} {what}. Pass a table of rows and columns.")
     if not len(data):
         raise InputError(f"{called} has no rows. Pass some, at least one of each class.")
     return data

@@ -53,6 +53,7 @@ def test_cells_get_the_dtypes_of_the_server(cells: pd.Series, kind: str, values:
         (["1", "2", "n/v"], None, '--require "x:string"'),
         (["a", "b"], "number", 'Column "x", row 1: "a" is no number. (1 more like it.) Correct it'),
         ([1.0, np.inf], None, 'Column "x", row 2: inf is infinite'),
+        ([1.0, 1e200], None, 'Column "x", row 2: 1e+200 is too large'),
         ([1.0, 2.5], "integer", 'Column "x", row 2: 2.5 is no whole number'),
         ([1.0, 2.5], "boolean", 'Column "x", row 1: 1 is neither true nor false'),
         ([True, False], "number", 'Column "x", row 1: True is no number'),
@@ -105,6 +106,11 @@ def test_a_length_of_time_is_refused_with_a_way_out() -> None:
         (["2024-01-05", "2024-02-01 10:00", None], 'Column "x", row 1: "2024-01-05" is a date, like most of the column.'),
         ([None, "5.1.2024", "31.12.2023"], 'Column "x", row 2: "5.1.2024" is a date'),
         (["1,5", "2,25", "1.000,0"], 'Column "x", row 1: "1,5" is a number with a comma, like most of the column. Write numbers'),
+        (
+            ["12.5%", "3 %", None],
+            'Column "x", row 1: "12.5%" is a number with a sign, like most of the column. Write plain numbers',
+        ),
+        (["1,234.50", "1,000,000", "$ 12"], 'Column "x", row 1: "1,234.50" is a number with a sign'),
     ],
 )
 def test_what_only_looks_like_text_is_refused_unless_it_is_required(cells: list[Any], complaint: str) -> None:

@@ -126,6 +126,7 @@ def test_no_column_is_suggested_that_is_one_of_the_others() -> None:
     ("given", "complaint"),
     [
         (np.zeros((2, 2, 2)), "X_sample has 3 dimensions"),
+        (None, "X_sample is a NoneType. Pass a table"),
         (np.zeros((2, 3)), "X_sample has 3 columns, and the model was trained with 2"),
         (np.zeros(2), "for a single row, X_sample.reshape(1, -1)"),
         (np.array([[1, np.inf]]), "Column 2, row 1 of X_sample is infinite"),
