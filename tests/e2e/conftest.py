@@ -12,6 +12,11 @@ from tests.installation import Installation, prepare
 from tests.kubernetes import Kubernetes
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back at everything else comes last."""
+    items.sort(key=lambda item: item.path.stem == "test_permissions")
+
+
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     with borrowed(Settings.read()):

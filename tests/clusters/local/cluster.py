@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.clusters import archive, binaries
 from tests.clusters.image import Image
 from tests.clusters.local import addons, certificates, configuration, machine, network
-from tests.clusters.local.components import GROUPS, NODE, PAUSE, SOCKET, Component, components, kubeconfig, subjects
+from tests.clusters.local.components import AUDIT_LOG, GROUPS, NODE, PAUSE, SOCKET, Component, components, kubeconfig, subjects
 from tests.clusters.local.node import TOOLS_INSIDE, Node
 from tests.clusters.packages import SYSTEM_PATH
 from tests.clusters.progress import Trouble, step, wait_for
@@ -28,6 +28,7 @@ class Local:
         self.settings = settings
         self.node = Node(settings)
         self.logs = self.node.home / "logs"
+        self.audit_log = self.node.home / "log" / AUDIT_LOG
 
     def prepare(self) -> None:
         machine.check()

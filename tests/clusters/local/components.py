@@ -18,6 +18,8 @@ API_PORT = 6443
 METRICS_PORT = 4443
 KEYS = INSIDE / "keys"
 CONFIGURATION = INSIDE / "configuration"
+AUDIT_LOG = Path("audit.log")
+"""In the node's /var/log: what service accounts have asked of the API server."""
 SOCKET = "/run/containerd/containerd.sock"
 GROUPS = ("kubernetes", "etcd", "coredns", "metrics-server")
 """The groups of built tools that the node needs."""
@@ -122,6 +124,8 @@ def _api_server(network: Network) -> tuple[str, ...]:
         f"--proxy-client-cert-file={KEYS}/front-proxy-client.crt",
         f"--proxy-client-key-file={KEYS}/front-proxy-client.key",
         "--enable-aggregator-routing=true",
+        f"--audit-policy-file={CONFIGURATION}/audit.json",
+        f"--audit-log-path=/var/log/{AUDIT_LOG}",
     )
 
 

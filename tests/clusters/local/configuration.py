@@ -18,6 +18,7 @@ def write(folder: Path, keys: Path, network: Network, cgroup: str) -> None:
         "cni/10-bridge.conflist": _bridge(network),
         "kubelet.json": _kubelet(network, cgroup),
         "kube-proxy.json": _kube_proxy(network),
+        "audit.json": AUDIT_POLICY,
     }
     documents |= {f"{user}.kubeconfig": kubeconfig(keys, user, network) for user in USERS}
     texts = {name: json.dumps(document, indent=1) for name, document in documents.items()}
@@ -26,6 +27,18 @@ def write(folder: Path, keys: Path, network: Network, cgroup: str) -> None:
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
 
+
+# What service accounts ask for, Kubernetes' own left out: what a pod did can be compared with what it may do.
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
+}
 
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE nothing may lower the score, and runc would fail trying.
 CONTAINERD = f"""\
