@@ -103,9 +103,12 @@ def test_what_the_spec_no_longer_wants_goes_and_what_it_says_otherwise_is_change
         return found
 
     until("the policy's clients", lambda: clients() == peers, 60)
+    team.patch({"networkPolicy": {"enabled": False, "ingressFrom": None}})
+    until("the policy to go", lambda: not uid(team, "networkpolicy"), 60)
     team.kubectl("annotate", "service", NAME, "example.com/theirs=x")
     team.patch({"disruptionBudget": None, "networkPolicy": None, "service": {"annotations": None}})
     until("the disruption budget to come", lambda: uid(team, "pdb"), 60)
+    until("the policy to come", lambda: uid(team, "networkpolicy"), 60)
     until("the Service's annotation to go", lambda: "example.com/owner" not in service_annotations(), 60)
     assert service_annotations()["example.com/theirs"] == "x"
 
@@ -199,7 +202,14 @@ def test_an_autoscaler_of_somebody_else_works_and_is_not_fought(team: Team, good
 
 def test_service_monitors_came_with_their_definition_and_come_and_go_with_the_spec(team: Team, good: str) -> None:
     until("the ServiceMonitor", lambda: uid(team, "servicemonitors"), 180)
-    team.patch({"monitoring": {"serviceMonitor": {"enabled": False}}})
+    team.patch({"monitoring": {"serviceMonitor": {"labels": {"release": "theirs"}}}})
+
+    def labels() -> dict[str, str]:
+        found: dict[str, str] = (team.cluster.get("servicemonitors", NAME, team.namespace) or {})["metadata"]["labels"]
+        return found
+
+    until("the label that their Prometheus selects by", lambda: labels().get("release") == "theirs", 60)
+    team.patch({"monitoring": {"serviceMonitor": {"enabled": False, "labels": None}}})
     until("the ServiceMonitor to go", lambda: not uid(team, "servicemonitors"), 60)
     team.patch({"monitoring": None})
     until("the ServiceMonitor to come", lambda: uid(team, "servicemonitors"), 60)

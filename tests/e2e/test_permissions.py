@@ -18,8 +18,16 @@ from tests.kubernetes import Kubernetes, Object
 Right = tuple[str, str]
 """RESOURCE[/SUBRESOURCE].GROUP, and the verb."""
 
-WITHOUT_A_REQUEST = {
+CHILDREN = (
+    "services.",
+    "horizontalpodautoscalers.autoscaling",
+    "poddisruptionbudgets.policy",
+    "networkpolicies.networking.k8s.io",
+    "servicemonitors.monitoring.coreos.com",
+)
+PERHAPS_UNUSED = {
     ("modeldeployments/finalizers.mlserving.dev", "update"): "asked about by OwnerReferencesPermissionEnforcement, not requested",
+    **{(child, "get"): "read only where a write has met what the watch had not told yet" for child in CHILDREN},
 }
 
 
@@ -40,7 +48,7 @@ def test_every_right_of_the_operator_is_used_and_no_other_is_needed(cluster: Kub
     used = {right_of(event) for event in requests if event["annotations"]["authorization.k8s.io/decision"] == "allow"}
     granted = set(rights(cluster))
     assert asked - granted == set()
-    assert granted - used == WITHOUT_A_REQUEST.keys()
+    assert granted - used <= PERHAPS_UNUSED.keys() <= granted
 
 
 def test_nobody_but_operators_asks_the_api_server(audited: list[Object]) -> None:

@@ -177,13 +177,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments/scale]
-  verbs: [get, patch]
+  verbs: [patch]
 - apiGroups: [apps]
   resources: [replicasets]
-  verbs: [get, list, watch, patch, delete] # patch: the mark on a rollout that failed; delete: earlier attempts of it
+  verbs: [list, patch, delete] # patch: the mark on a rollout that failed; delete: earlier attempts of it
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch]
