@@ -113,6 +113,16 @@ def test_what_the_spec_no_longer_wants_goes_and_what_it_says_otherwise_is_change
     assert service_annotations()["example.com/theirs"] == "x"
 
 
+def test_a_child_that_is_changed_by_hand_is_as_the_spec_wants_it_again(team: Team, good: str) -> None:
+    def budget() -> Object:
+        found: Object = (team.cluster.get("pdb", NAME, team.namespace) or {})["spec"]
+        return found
+
+    before = budget()
+    team.kubectl("patch", "pdb", NAME, "--type=merge", "-p", '{"spec": {"maxUnavailable": "50%"}}')
+    until("the disruption budget as it was", lambda: budget() == before, 60)
+
+
 def test_a_child_of_somebody_else_is_not_touched_and_the_others_are_made(team: Team, good: str) -> None:
     metadata = {"name": "guarded", "namespace": team.namespace}
     budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": {"minAvailable": 7}}
