@@ -1,5 +1,6 @@
 """The operator may do what it does, and nothing else; people may use ModelDeployments by the roles they have."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from controller import api, cluster
-from tests.chart.rendering import CLUSTER_WIDE_NAME, NAME, NAMESPACE, Helm, Object, Rendered
+from tests.chart.rendering import CHART, CLUSTER_WIDE_NAME, NAME, NAMESPACE, Helm, Object, Rendered
 
 READ = {"get", "list", "watch"}
 
@@ -55,6 +56,13 @@ def test_the_rights_cover_every_kind_that_the_operator_talks_about() -> None:
 
     talked_about = {(group(prefix), plural) for prefix, plural in cluster._PATHS.values()}
     assert {key for key in WORK | LEASE | STORE if "/" not in key[1]} == talked_about
+
+
+def test_the_readme_says_what_it_may_do_where_it_serves() -> None:
+    table = (CHART / "README.md").read_text().split("## What it may do")[1].split("| everywhere |")[0]
+    rows = re.findall(r"^\|[^|]*\| ([a-z/, ]+) \| ([a-z, ]+) \|$", table, re.MULTILINE)
+    told = {resource: set(verbs.split(", ")) for resources, verbs in rows for resource in resources.split(", ")}
+    assert told == {resource: verbs for (_, resource), verbs in WORK.items()}
 
 
 def test_no_wildcards(helm: Helm, rendered: Rendered) -> None:
