@@ -133,10 +133,10 @@ def test_folds_judge_each_row_once_by_what_has_not_seen_it() -> None:
 
 
 def test_folds_give_the_same_figures_again() -> None:
-    first = over_folds(customers(100))
-    assert first == over_folds(customers(100))
-    assert first != over_folds(customers(100), seed=7)
-    assert len(first) == 5
+    first = over_folds(customers(100), folds=3)
+    assert first == over_folds(customers(100), folds=3)
+    assert first != over_folds(customers(100), folds=3, seed=7)
+    assert len(first) == 3
     assert set(first[0]) == {"accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "brier"}
 
 

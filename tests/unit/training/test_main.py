@@ -30,7 +30,7 @@ def test_a_mistake_in_the_table_is_told_before_mlflow_is_even_imported(tmp_path:
         f"code = main(['run', '--data', {str(tmp_path / 't.csv')!r}, '--target', 'churn', '--name', 'x']);"
         "print('mlflow' in sys.modules); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 2
     assert "need at least 8 of each class" in done.stderr
     assert done.stdout.splitlines()[-1] == "False"
