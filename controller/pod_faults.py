@@ -152,7 +152,8 @@ def _memory_limit(pod: Object, container: str) -> str:
 def _out_of_memory(container: str, limit: str, model: PinnedModel) -> Fault:
     needed = f"needed more memory than its limit{f' of {limit}' if limit else ''}"
     if container != _SERVER:
-        return Fault(reason="PodCrashed", message=f"container {container} {needed}", by_model=False)
+        remedy = f"raise spec.resources.limits.memory{f' beyond {limit}' if limit else ''}"
+        return Fault(reason="PodCrashed", message=f"container {container} {needed}; {remedy}", by_model=False)
     files = f"for a model whose files have {readable(model.size_bytes)}"
     return Fault(reason="OutOfMemory", message=f"it {needed}, {files}; raise spec.resources.limits.memory", by_model=True)
 

@@ -10,7 +10,8 @@ from server import report
 from server.report import Report
 from server.settings import Settings
 
-MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Of the container, by control groups of version 2 or 1."""
 RESERVE_BYTES = 48 * 1024 * 1024
 """What the process that waits for the compiling one needs of the container's memory."""
 
@@ -36,7 +37,10 @@ def compile_apart(settings: Settings) -> Report:
 
 
 def _limit_memory() -> None:
-    """Where the kernel would end the whole container, Python should raise MemoryError."""
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(MEMORY_LIMIT.read_text()) - RESERVE_BYTES
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    """Python should raise MemoryError before the kernel ends a process: to the kubelet a step in which that has happened has
+    failed, however it ended, so the pod would come no further."""
+    for file in MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            limit = int(file.read_text()) - RESERVE_BYTES
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            return

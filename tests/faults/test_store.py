@@ -103,8 +103,8 @@ def termination_reasons(team: Team) -> set[str]:
     found = set()
     for status in (each for pod in pods for each in pod["status"].get("initContainerStatuses", [])):
         ended: Object = status["state"].get("terminated") or status.get("lastState", {}).get("terminated") or {}
-        if ended.get("message"):
-            found.add(str(json.loads(ended["message"])["reason"]))
+        said = json.loads(ended.get("message") or "{}")  # a step that has come to its end tells its engine, and no reason
+        found |= {str(said["reason"])} if "reason" in said else set()
     return found
 
 

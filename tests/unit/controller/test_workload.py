@@ -140,6 +140,18 @@ def test_the_memory_limit_that_was_too_low_is_named() -> None:
     assert found.message == f"{needed}; raise spec.resources.limits.memory"
 
 
+def test_of_the_step_before_the_server_too() -> None:
+    """Its limit is the operator's, or the server's where that is higher."""
+    steps = [{"name": "fetch", "resources": {"limits": {"memory": "1Gi"}}}]
+    killed = starting({"terminated": {"exitCode": 0, "reason": "OOMKilled"}})
+    found = fault([{**pod(**killed), "spec": {"initContainers": steps, "containers": []}}], LIVE)
+    assert found is not None
+    assert (found.reason, found.by_model) == ("PodCrashed", False)
+    assert (
+        found.message == "container fetch needed more memory than its limit of 1Gi; raise spec.resources.limits.memory beyond 1Gi"
+    )
+
+
 @pytest.mark.parametrize(
     ("pods", "told"),
     [
