@@ -124,6 +124,8 @@ def test_another_server_is_replaced_without_a_lost_request(team: Team, version: 
     def run(commands: str) -> None:
         subprocess.run(["bash", "-euc", commands], cwd=tmp_path, env=shell, check=True, capture_output=True, text=True)
 
+    with team.load(OLD) as first:  # a pod that is ready is known to the node's proxy a moment later
+        until("an answer by the Service", lambda: first.account().versions.get("old"), 60)
     with team.load(OLD) as load:
 
         def answers(by: str, others: str) -> None:
