@@ -93,7 +93,8 @@ def test_only_resources_in_the_listed_namespaces_are_served(teams: tuple[Team, T
     listed.apply(replicas=1)
     listed.until_serving(version)
     assert listed.predict()["model_version"] == version
-    assert elsewhere.resource()["status"] == {"observedGeneration": -1}  # as the API server made it: nobody has looked
+    # As the API server made it: nobody has looked.
+    assert elsewhere.resource()["status"] == {"observedGeneration": -1, "replicas": 0, "readyReplicas": 0}
     for kind in ("deployments", "services", "networkpolicies", "poddisruptionbudgets"):
         assert elsewhere.cluster.list(kind, ELSEWHERE) == []
 
