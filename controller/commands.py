@@ -30,8 +30,9 @@ def scale(owner: Owner, replicas: int) -> str:
 
 
 def logs(owner: Owner, version: str) -> str:
-    """Of a container that crashed and is not up again, this is what it said before."""
-    return f"kubectl logs {_pods(owner, version)} --all-containers --tail=50"
+    """Of a container that crashed and is not up again, this is what it said before. One that never began has no logs: without the
+    last flag kubectl stops there, before or after the others."""
+    return f"kubectl logs {_pods(owner, version)} --all-containers --tail=50 --ignore-errors"
 
 
 def describe_pods(owner: Owner, version: str) -> str:

@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
+from controller import pod_faults
 from controller.api import NAME_LABEL
+from controller.crd import custom_resource_definition
 from tests.chart import promtool
+from tests.chart.documentation import VALUES, documented
 from tests.chart.rendering import CHART, NAME, Helm, Object, Rendered
 
 RULES = CHART / "files" / "rules.yaml"
 TIMED = Path(__file__).parent / "rules_test.yaml"
 RUNBOOKS = (CHART / "runbooks.md").read_text()
-REASONS = set(re.findall(r"`([A-Z]\w+)`", (CHART.parents[1] / "controller" / "README.md").read_text()))
+CONTROLLER, GITHUB = (CHART.parents[1] / name for name in ("controller", ".github"))
+REASONS = set(re.findall(r"`([A-Z]\w+)`", (CONTROLLER / "README.md").read_text()))
 
 rules: list[Object] = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 alerts = [rule for rule in rules if "alert" in rule]
@@ -95,6 +99,69 @@ def test_every_alert_has_its_section_in_the_runbooks(alert: Object) -> None:
     (section,) = re.findall(rf"^## {alert['alert']}\n(.*?)(?=^## |\Z)", RUNBOOKS, re.MULTILINE | re.DOTALL)
     assert re.findall(r"^\*\*(.*?)\*\*", section, re.MULTILINE) == ["It means", "Look", "Do", "It ends"]
     assert "    $ kubectl " in section
+
+
+def to_do(alert: str) -> str:
+    """What its section says is to be done."""
+    said: list[str] = re.findall(rf"^## {alert}\n.*?^\*\*Do\*\*(.*?)^\*\*It ends\*\*", RUNBOOKS, re.MULTILINE | re.DOTALL)
+    return "".join(said)
+
+
+@pytest.mark.parametrize(
+    ("alert", "rule", "label"),
+    [
+        ("ModelDeploymentRolloutStuck", "ModelDeploymentRolloutStuck", "reason"),
+        ("ModelDeploymentRegistryUnreachable", "ModelDeploymentRegistryUnreachable", "code"),
+        ("ModelDeploymentErrorBudgetBurn", "modeldeployment:ml_request_errors:rate5m", "error_type"),
+    ],
+)
+def test_whatever_an_alert_goes_by_the_runbook_says_what_to_do(alert: str, rule: str, label: str) -> None:
+    (expr,) = [each["expr"] for each in rules if rule in (each.get("alert"), each.get("record"))]
+    (listed,) = re.findall(rf'{label}=~"(.*?)"', expr)
+    assert [value for value in listed.replace("..", "xx").split("|") if f"`{value}`" not in to_do(alert)] == []
+
+
+def test_the_runbook_of_a_crash_has_every_exit_code() -> None:
+    codes = {str(code) for name, code in vars(pod_faults).items() if name.startswith("EXIT_")}
+    assert {"65", "78"} <= codes <= set(re.findall(r"\d+", to_do("ModelDeploymentCrashLooping")))
+
+
+def test_the_logs_of_several_pods_are_shown_also_where_one_has_none() -> None:
+    """kubectl asks one after the other, in any order, and stops at the first that has none, unless it is told otherwise."""
+    pages = [RUNBOOKS, *(path.read_text() for path in (RULES, GITHUB / "SUPPORT.md"))]
+    commands = [found for page in pages for found in re.findall(r"kubectl logs .*? -l .*", page)]
+    assert len(commands) > 8
+    assert [command for command in commands if "--ignore-errors" not in command or "--tail=" not in command] == []
+
+
+def test_what_is_searched_for_in_the_logs_is_written_there() -> None:
+    events = {found for path in CONTROLLER.glob("*.py") for found in re.findall(r'log\.\w+\(\s*"(\w+)"', path.read_text())}
+    searched = re.findall(r'grep (?:-E "(.*?)"|(\w+))', RUNBOOKS + RULES.read_text())
+    words = {word for several, one in searched for word in (several or one).split("|")}
+    assert words == {"ReconcileFailed", "ApiServerUnavailable", "Watch"}
+    assert [word for word in words if not any(event.startswith(word) for event in events)] == []
+    assert set(re.findall(r"`([A-Z]\w+(?:Failed|Unavailable))`", RUNBOOKS)) <= events | REASONS
+
+
+def test_the_fields_and_values_that_the_runbooks_name_exist() -> None:
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    resource = version["schema"]["openAPIV3Schema"]
+
+    def there(path: str) -> bool:
+        schema = resource
+        for name in path.split("."):
+            schema = schema.get("items", schema)
+            if "additionalProperties" in schema:
+                return True
+            if name not in schema.get("properties", {}):
+                return False
+            schema = schema["properties"][name]
+        return True
+
+    values = documented(VALUES.read_text())
+    named = set(re.findall(r"[`{.]((?:spec|status|gates|autoscaling|rollout|monitoring)\.[\w.]+)", RUNBOOKS))
+    assert {"spec.server.maxBodySize", "status.quarantined", "monitoring.podMonitor.enabled"} <= named
+    assert [path for path in named if not (there(path) or there(f"spec.{path}") or path in values)] == []
 
 
 def test_the_runbooks_and_the_readme_have_no_alert_that_is_gone() -> None:

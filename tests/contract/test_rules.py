@@ -15,7 +15,8 @@ from server.metrics import Metrics
 from tests.chart.dashboards import BOARDS, choices, queries
 from tests.unit.controller.fake_cluster import FakeCluster, Watches
 
-RULES = Path(__file__).parents[2] / "charts" / "modeldeployment-operator" / "files" / "rules.yaml"
+CHART = Path(__file__).parents[2] / "charts" / "modeldeployment-operator"
+RULES = CHART / "files" / "rules.yaml"
 
 rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 asked = [rule["expr"] for rule in rules]
@@ -75,6 +76,14 @@ def test_every_metric_that_a_rule_uses_is_there() -> None:
     used = {name for expr in asked for name in re.findall(r"(?<![\w:])(?:modeldeployment|ml)_\w+(?![\w:])", expr)}
     assert {"ml_model_info", "modeldeployment_status_hold", "modeldeployment_pod_restarts_total"} <= used
     assert used <= exported().keys()
+
+
+def test_every_metric_and_label_that_a_runbook_asks_for_is_there() -> None:
+    known = {**exported(), **recorded()}
+    asked_for = re.findall(r"\b((?:modeldeployment[_:]|ml_)[\w:]+)\{(.*?)\}", (CHART / "runbooks.md").read_text())
+    assert len(asked_for) > 5
+    for name, selected in asked_for:
+        assert set(re.findall(r'(\w+)="', selected)) <= known[name], name
 
 
 def test_every_metric_and_label_that_a_dashboard_uses_is_there() -> None:

@@ -34,7 +34,7 @@ class TestInWords:
             "fraud version 1 made no progress for 300 s (rollout.progressDeadlineSeconds):"
             " 2 of 2 pods started, 0 ready."
             " To see more: kubectl logs -n team -l mlserving.dev/modeldeployment=fraud,mlserving.dev/model-version=1"
-            " --all-containers --tail=50. To try it anew:"
+            " --all-containers --tail=50 --ignore-errors. To try it anew:"
             ' kubectl annotate --overwrite -n team mdep/fraud mlserving.dev/retry="$(date +%s)"'
         )
 

@@ -1,11 +1,15 @@
 """The pages in .github: what they name exists."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from controller.crd import custom_resource_definition
 from tests.clusters.settings import CHECKOUT
 
 PAGES = sorted((CHECKOUT / ".github").glob("*.md"))
@@ -31,6 +35,22 @@ def test_every_file_and_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):.*##", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     called = {word for line in re.findall(r"`make ([a-z][a-z -]*)`", text) for word in line.split()}
     assert called <= targets
+
+
+def test_what_the_page_on_security_would_have_set_can_be_set() -> None:
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    spec = {"spec": version["schema"]["openAPIV3Schema"]["properties"]["spec"]}
+    chart = yaml.safe_load((CHECKOUT / "charts" / "modeldeployment-operator" / "values.yaml").read_text())
+
+    def paths(properties: dict[str, Any], before: str = "") -> Iterator[str]:
+        for name, child in properties.items():
+            yield f"{before}{name}"
+            yield from paths(child.get("properties", {}), f"{before}{name}.")
+
+    there = {*paths(spec), *(f"spec.{name}" for name in chart)}
+    named = re.findall(r"`([a-z]\w*(?:\.\w+)*)(?:: \w+)?`", (CHECKOUT / ".github" / "SECURITY.md").read_text())
+    assert {"trust.pickle", "watchNamespaces"} <= set(named)
+    assert [name for name in named if f"spec.{name}" not in there and f"spec.model.{name}" not in there] == []
 
 
 def test_the_page_on_support_says_which_versions_the_tests_have() -> None:
