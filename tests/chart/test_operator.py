@@ -1,7 +1,8 @@
 """The operator's own pods: what they are told, how they are confined, and how they are reached."""
 
 import json
-import textwrap
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -390,9 +391,15 @@ def test_the_resource_that_the_notes_propose_is_valid(helm: Helm, namespaces: li
     values = {"registries": REGISTRIES, "watchNamespaces": namespaces}
     done = helm.run("install", NAME, CHART, "--namespace", NAMESPACE, "--dry-run=client", values=values)
     assert done.returncode == 0, done.stderr
-    apply, document = done.stdout.split("NOTES:", 1)[1].split("<<EOF\n")[0:2]
-    resource = yaml.safe_load(textwrap.dedent(document.split("  EOF\n")[0]))
+    notes = done.stdout.split("NOTES:", 1)[1]
+    (pasted,) = re.findall(r"^( *kubectl [^\n]*<<EOF\n.*?)\n\n", notes, re.MULTILINE | re.DOTALL)
+    shell = subprocess.run(
+        ["bash", "-c", f'kubectl() {{ printf "%s\\n" "$*"; cat; }}\n{pasted}'], capture_output=True, text=True, check=True
+    )
+    assert shell.stderr == "", "it is taken out of the notes as it stands there"
+    told, document = shell.stdout.split("\n", 1)
+    assert told == ("-n team apply -f -" if namespaces else "apply -f -")
+    resource = yaml.safe_load(document)
     assert resource["apiVersion"] == f"{api.GROUP}/{api.API_VERSION}"
     assert resource["kind"] == api.KIND
     assert api.ModelDeploymentSpec.model_validate(resource["spec"]).model.label == "fraud@champion"
-    assert apply.endswith("kubectl -n team apply -f - " if namespaces else "kubectl apply -f - ")
