@@ -112,8 +112,8 @@ platforms: venv  ## that every package of the images has a wheel for amd64 and f
 	    --require-hashes --no-deps --target $(VENV)/none -r $$lock; \
 	  echo "    $$lock: a wheel of each package for $$architecture"; done; done
 
-package: venv  ## the chart and install.yaml of a release: make package IMAGES=registry/owner/repository TAG=v0.1.0 (dist/)
-	@$(PY) -m tests.supply.chart "$(IMAGES)" "$(TAG)"
+package: venv  ## the chart and install.yaml of a release: make package IMAGES=registry/owner/repository SOURCE=https://host/owner/repository TAG=v0.1.0 (dist/)
+	@$(PY) -m tests.supply.chart "$(IMAGES)" "$(SOURCE)" "$(TAG)"
 
 # --- the whole road ---------------------------------------------------------------------------------------------------
 demo: venv  ## the main job on a fresh machine: from a table of data to predictions from a cluster

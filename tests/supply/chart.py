@@ -1,6 +1,6 @@
-"""`make package`: the chart and install.yaml as a release publishes them, with the images of that release for their defaults.
+"""`make package`: the chart and install.yaml as a release publishes them, whose defaults are its images and its runbooks.
 
-`python -m tests.supply.chart REGISTRY/OWNER/REPOSITORY vX.Y.Z` writes both to `dist/`.
+`python -m tests.supply.chart REGISTRY/OWNER/REPOSITORY https://HOST/OWNER/REPOSITORY vX.Y.Z` writes both to `dist/`.
 """
 
 import re
@@ -20,17 +20,23 @@ CHART = CHECKOUT / "charts" / "modeldeployment-operator"
 INSTALL = CHECKOUT / "manifests" / "install.yaml"
 LOCAL = "localhost/modeldeployment-"
 """How the images are named where they are built; the chart's own defaults."""
+RUNBOOKS = re.compile(r'(?<=runbookPrefix: )""|(?<=runbookPrefix` \| `)""')
+"""Where people read the runbooks, in values.yaml and in the README's table: a checkout does not know."""
 
 
-def package(helm: Path, images: str, tag: str, folder: Path) -> Path:
-    """The chart's archive, beside which install.yaml lies. `images` is what comes before an image's name, `tag` theirs."""
+def package(helm: Path, images: str, source: str, tag: str, folder: Path) -> Path:
+    """The chart's archive, beside which install.yaml lies. `images` is what comes before an image's name, `tag` theirs; `source`
+    is where people read the repository."""
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
     if tag != f"v{version}":
         raise Trouble(f"The tag {tag} is not that of version {version}: set version in Chart.yaml and pyproject.toml first.")
     with tempfile.TemporaryDirectory() as place:
         chart = shutil.copytree(CHART, Path(place, CHART.name))
         for name in ("values.yaml", "README.md"):
-            (chart / name).write_text((chart / name).read_text().replace(LOCAL, f"{images}/"))
+            text = (chart / name).read_text().replace(LOCAL, f"{images}/")
+            (chart / name).write_text(RUNBOOKS.sub(f'"{source}/blob/{tag}/"', text))
+        with (chart / "Chart.yaml").open("a") as about:
+            about.write(f"sources: [{source}]\n")
         command = [str(helm), "package", str(chart), "--app-version", tag, "--destination", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -41,9 +47,9 @@ def package(helm: Path, images: str, tag: str, folder: Path) -> Path:
 
 
 def main() -> int:
-    _, images, tag = sys.argv
+    _, images, source, tag = sys.argv
     try:
-        say(str(package(binaries.binary(Settings.read(), "helm"), images, tag, CHECKOUT / "dist")))
+        say(str(package(binaries.binary(Settings.read(), "helm"), images, source, tag, CHECKOUT / "dist")))
     except Trouble as trouble:
         say(f"error: {trouble}")
         return 1
