@@ -20,7 +20,10 @@ def jobs(name: str) -> dict[str, Any]:
 
 def test_github_runs_what_make_test_runs() -> None:
     (everything,) = re.findall(r"^test: (.*?) *##", MAKEFILE, re.MULTILINE)
-    assert jobs("ci")["make"]["strategy"]["matrix"]["target"] == everything.split()
+    matrix = jobs("ci")["make"]["strategy"]["matrix"]
+    assert matrix["target"] == everything.split()
+    (beside,) = matrix["include"]
+    assert f"\n{beside['target']}: " in MAKEFILE
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
