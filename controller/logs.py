@@ -18,7 +18,7 @@ resource: contextvars.ContextVar[str | None] = contextvars.ContextVar("resource"
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 # What lets its holder in: a name and password before a host, and queries, in which object stores have signatures.
-_USER = re.compile(r"(?<=://)[^/\s@\"']+@")
+_USER = re.compile(r"(?<=://)[^/?#\s\"']+@")
 _QUERY = re.compile(r"(://[^\s?#\"']*\?)[^\s\"']+")
 
 log = logging.getLogger(__name__)

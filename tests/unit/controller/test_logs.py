@@ -44,9 +44,10 @@ async def test_every_line_of_a_reconcile_is_about_its_resource(world: World) -> 
     [
         ("url='https://bucket.example/a/b?X-Amz-Signature=secret'", "url='https://bucket.example/a/b?...'"),
         ("http://me:secret@mlflow:5000/api and http://x/?a=secret#b", "http://mlflow:5000/api and http://x/?..."),
+        ("postgresql://me:se@cret@db/mlflow, asked by you@team.example", "postgresql://db/mlflow, asked by you@team.example"),
         ("is version 3 the right one? yes", "is version 3 the right one? yes"),
     ],
-    ids=["a signature", "a password", "a question"],
+    ids=["a signature", "a password", "a password with an @", "a question"],
 )
 def test_no_address_lets_anybody_in(said: str, written: str) -> None:
     assert line(msg=said)["event"] == written
