@@ -16,6 +16,8 @@ resource: contextvars.ContextVar[str | None] = contextvars.ContextVar("resource"
 """Namespace and name of the ModelDeployment at hand; every line that is written for it says which it is."""
 
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+# What kopf's lines about an object carry along: all that kopf was told, and which object it is.
+_OF_KOPF = {"settings", "k8s_skip", "k8s_ref"}
 
 # What lets its holder in: a name and password before a host, and queries, in which object stores have signatures.
 _USER = re.compile(r"(?<=://)[^/?#\s\"']+@")
@@ -38,9 +40,9 @@ class JsonFormatter(logging.Formatter):
             "event": _clean(record.getMessage()),
             "logger": record.name,
         }
-        if (current := resource.get()) is not None:
+        if (current := resource.get() or _object(record)) is not None:
             line["resource"] = current
-        extra = {key: value for key, value in record.__dict__.items() if key not in _STANDARD and not key.startswith("k8s_")}
+        extra = {key: value for key, value in record.__dict__.items() if key not in _STANDARD | _OF_KOPF}
         line |= {key: value if isinstance(value, int | float) else _clean(str(value)) for key, value in extra.items()}
         if record.exc_info:
             line["exception"] = _clean(self.formatException(record.exc_info))
@@ -55,6 +57,12 @@ class TextFormatter(JsonFormatter):
         begin = f"{line.pop('time')} {str(line.pop('level')).upper():<7} {line.pop('event')}"
         stack = f"\n{line.pop('exception')}" if "exception" in line else ""
         return " ".join([begin, *(f"{key}={value}" for key, value in line.items())]) + stack
+
+
+def _object(record: logging.LogRecord) -> str | None:
+    """What a line of kopf's is about."""
+    about = getattr(record, "k8s_ref", None)
+    return f"{about['namespace']}/{about['name']}" if about else None
 
 
 def _clean(text: str) -> str:

@@ -5,7 +5,9 @@ import logging
 import sys
 from typing import Any
 
+import kopf
 import pytest
+from kopf._core.actions import loggers
 
 from controller import logs
 from tests.unit.controller.world import World, deployed
@@ -32,6 +34,15 @@ def test_a_line_says_what_about_whom() -> None:
         "told": "version 2 failed",
         "attempts": 2,
     }
+
+
+def test_a_line_of_kopfs_says_about_whom_and_not_all_that_kopf_was_told(caplog: pytest.LogCaptureFixture) -> None:
+    body = kopf.Body({"metadata": {"namespace": "team", "name": "fraud"}})
+    loggers.LocalObjectLogger(body=body, settings=kopf.OperatorSettings()).error("Handler failed")
+    (record,) = caplog.records
+    written = json.loads(logs.JsonFormatter().format(record))
+    del written["time"]
+    assert written == {"level": "error", "event": "Handler failed", "logger": "kopf.objects", "resource": "team/fraud"}
 
 
 async def test_every_line_of_a_reconcile_is_about_its_resource(world: World) -> None:
