@@ -75,9 +75,9 @@ class GuardedRegistry:
         self.cluster.kubectl("rollout", "status", f"deployment/{NAME}", "-n", NAMESPACE, "--timeout=180s")
 
     def remove(self) -> None:
-        everything = ("deployment", "service", "secret")
-        for kind in everything:
-            self.cluster.kubectl("delete", kind, NAME, "-n", NAMESPACE, "--ignore-not-found", "--wait=false")
+        # With its pods: one that is left behind answers for its successor, with a certificate that nobody knows any more.
+        for kind in ("deployment", "service", "secret"):
+            self.cluster.kubectl("delete", kind, NAME, "-n", NAMESPACE, "--ignore-not-found", "--cascade=foreground")
         self.cluster.kubectl("delete", "secret", LOGIN, AUTHORITY, "-n", SYSTEM_NAMESPACE, "--ignore-not-found")
 
     def train(self, model: str) -> None:
