@@ -65,7 +65,7 @@ lint: venv  ## style, types, security, import rules, generated files, GitHub wor
 	$(VENV)/bin/zizmor --offline --persona=pedantic --quiet .github
 
 unit: venv  ## the fast tests: no root, no cluster
-	$(PYTEST) -n 2 tests/unit
+	$(PYTEST) -n 2 --dist loadfile tests/unit
 
 contract: venv  ## controller, server, MLflow and their clients agree, each as the real process
 	$(PYTEST) -n 2 --dist loadfile tests/contract
