@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
@@ -61,7 +60,7 @@ KINDS: dict[str, Any] = {name: kind for name, kind in all_estimators() if name n
 @cache
 def fitted(name: str) -> Any:
     """One of them, small, fitted to the first data and target that it accepts."""
-    with threadpoolctl.threadpool_limits(limits=1), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of so few rows and steps
         for features, target in _data(name):
             for settings in _settings(name):

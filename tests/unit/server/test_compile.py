@@ -1,14 +1,13 @@
 """What is compiled answers like scikit-learn; what can't be says why."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import threadpoolctl
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
@@ -55,12 +54,6 @@ TWO, LABELS = make_classification(200, 6, n_informative=4, random_state=0)
 FOUR = make_classification(200, 6, n_informative=5, n_redundant=0, n_classes=4, random_state=0)
 HOLES = np.where(np.random.default_rng(0).random(TWO.shape) < 0.1, np.nan, TWO)
 TEXT_LABELS = np.array(["stays", "leaves", "unknown", "äöü"])[FOUR[1]]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with threadpoolctl.threadpool_limits(limits=1):
-        yield
 
 
 PREDICTORS = [name for name, kind in estimators.KINDS.items() if hasattr(kind, "predict") and name != "LocalOutlierFactor"]

@@ -1,6 +1,6 @@
 """The command as a person meets it, up to where MLflow is asked."""
 
-import subprocess
+import importlib
 import sys
 from pathlib import Path
 
@@ -23,17 +23,16 @@ def test_a_mistake_is_one_sentence_on_standard_error_and_code_2(tmp_path: Path, 
     assert told.out == "  load      failed\n"
 
 
-def test_a_mistake_in_the_table_is_told_before_mlflow_is_even_imported(tmp_path: Path) -> None:
+def test_a_mistake_in_the_table_is_told_before_mlflow_is_even_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     customers(3).to_csv(tmp_path / "t.csv", index=False)
-    code = (
-        "import sys; from training.__main__ import main;"
-        f"code = main(['run', '--data', {str(tmp_path / 't.csv')!r}, '--target', 'churn', '--name', 'x']);"
-        "print('mlflow' in sys.modules); sys.exit(code)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
-    assert done.returncode == 2
-    assert "need at least 8 of each class" in done.stderr
-    assert done.stdout.splitlines()[-1] == "False"
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("training", "mlflow")]:
+        monkeypatch.delitem(sys.modules, name)  # as in a new process
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # whoever imports it now fails
+    again = importlib.import_module("training.__main__").main
+    assert again(["run", "--data", str(tmp_path / "t.csv"), "--target", "churn", "--name", "x"]) == 2
+    assert "need at least 8 of each class" in capsys.readouterr().err
 
 
 def test_an_option_that_does_not_exist_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
