@@ -191,6 +191,7 @@ class _Maker:
         self._columns = columns
         everything = tuple(range(len(columns)))
         self._known = dict(_categories(made.program.pipe, everything))
+        self._choices = {number: [key for key in keys if key is not None] for number, keys in self._known.items()}
         ranges = _from_steps(made, len(columns))
         self._ranges: list[tuple[float, float]] = []
         for number, column in enumerate(columns):
@@ -219,9 +220,8 @@ class _Maker:
         return int(max(numbers)) + 1 if numbers else UNKNOWN_TEXT
 
     def _value(self, number: int, column: Column) -> Value:
-        known = [key for key in self._known.get(number, ()) if key is not None]
-        if known:
-            key = self._chance.choice(known)
+        if choices := self._choices.get(number):
+            key = self._chance.choice(choices)
             return int(key) if column.type in ("integer", "long") else key
         if column.type == "boolean":
             return self._chance.random() < 0.5
