@@ -110,8 +110,10 @@ class ColumnsValidator:
             array = np.array(rows, dtype=np.float64)
         except OverflowError:
             return None
-        if self._any_whole and np.count_nonzero(array[:, self._whole] % 1):
-            return None
+        if self._any_whole:
+            with np.errstate(invalid="ignore"):  # what is left of infinity is NaN
+                if np.count_nonzero(array[:, self._whole] % 1):
+                    return None
         below, above = array < self._usual_low, array > self._usual_high
         if not np.count_nonzero(below) and not np.count_nonzero(above):
             return Checked(array)

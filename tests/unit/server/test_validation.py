@@ -176,6 +176,7 @@ KINDS: list[ColumnType] = ["double", "float", "long", "integer"]
 
 
 @example([dict.fromkeys(KINDS, -0.0)], False)
+@example([dict.fromkeys(KINDS, math.inf)], False)
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(KINDS, NUMBERS)), min_size=1, max_size=3), st.booleans())
 def test_numbers_checked_together_are_checked_as_they_are_one_by_one(rows: list[dict[str, Any]], reject: bool) -> None:
@@ -188,7 +189,7 @@ def test_numbers_checked_together_are_checked_as_they_are_one_by_one(rows: list[
             checked = validation.validator(Columns(columns=columns), bounds, reject_unseen=reject).records(rows)
         except (InvalidFeatures, OutOfBounds) as e:
             return type(e), e.details
-        cells = checked.rows.tolist() if isinstance(checked.rows, np.ndarray) else checked.rows
+        cells: Any = checked.rows.tolist() if isinstance(checked.rows, np.ndarray) else checked.rows
         return [[math.nan if cell is None else cell + 0 for cell in row[:4]] for row in cells], checked.out_of_range  # -0 is 0
 
     together, apart = outcome(columns, rows), outcome((*columns, text), [row | {"text": ""} for row in rows])
