@@ -10,9 +10,9 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from charts.dashboards.boards import text
+from tests.chart import promtool
 from tests.chart.dashboards import BOARDS, FILES, choices, filled_in, panels, queries
 from tests.chart.rendering import NAME, NAMESPACE, Helm, Rendered
-from tests.chart.test_rules import run
 
 each_board = pytest.mark.parametrize("name", BOARDS)
 CHOSEN = {"namespace": "team", "modeldeployment": "fraud"}
@@ -32,7 +32,7 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
     assert len(asked) > 100
     rules = [{"record": f"query:{place}", "expr": expr} for place, expr in enumerate(asked)]
     (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))
-    assert f"{len(rules)} rules found" in run("check", "rules", tmp_path / "rules.yaml")
+    assert f"{len(rules)} rules found" in promtool.run("check", "rules", tmp_path / "rules.yaml")
 
 
 @each_board

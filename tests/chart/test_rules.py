@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -35,12 +34,6 @@ def key(alert: Object) -> str:
 each_alert = pytest.mark.parametrize("alert", alerts, ids=key)
 
 
-def run(*arguments: str | Path) -> str:
-    done = subprocess.run([promtool.executable(), *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 tests_in_time = yaml.load(TIMED.read_text(), Loader=yaml.CSafeLoader)
 
 
@@ -49,7 +42,7 @@ def test_an_alert_fires_and_ends_when_it_should(name: str, tmp_path: Path) -> No
     """One alert at a time: all of them take a busy machine longer than a test may."""
     chosen = [test for test in tests_in_time["tests"] if any(moment["alertname"] == name for moment in test["alert_rule_test"])]
     (tmp_path / "test.yaml").write_text(json.dumps({**tests_in_time, "rule_files": [str(RULES)], "tests": chosen}))
-    assert "SUCCESS" in run("test", "rules", tmp_path / "test.yaml")
+    assert "SUCCESS" in promtool.run("test", "rules", tmp_path / "test.yaml")
 
 
 @cache
@@ -195,7 +188,7 @@ def test_helm_delivers_the_rules_as_they_stand(helm: Helm, rendered: Rendered, t
     assert made["metadata"]["labels"]["app.kubernetes.io/name"] == NAME
     assert made["spec"] == yaml.safe_load(RULES.read_text())
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(made["spec"]))
-    assert f"{len(rules)} rules found" in run("check", "rules", tmp_path / "rules.yaml")
+    assert f"{len(rules)} rules found" in promtool.run("check", "rules", tmp_path / "rules.yaml")
 
 
 def test_runbooks_are_found_where_people_read_the_repository(helm: Helm) -> None:
