@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from tests.chart import promtool
 from tests.chart.rendering import CHART, Object
 
@@ -121,4 +123,45 @@ def test_an_alert_begins_where_it_says(tmp_path: Path) -> None:
         "promql_expr_test": [test for limit in LIMITS for test in limit.tests()],
     }
     (tmp_path / "test.yaml").write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}))
+    assert "SUCCESS" in promtool.run("test", "rules", tmp_path / "test.yaml")
+
+
+ABOUT = '{namespace="team", modeldeployment="fraud"}'
+RATES = {"ml_requests": "10x400", "ml_request_errors": "0x354 1x46", "ml_slow_requests": "0x354 1x46"}
+"""For six hours and more, a second: of ten requests one fails, and one is late, in the last 45 minutes."""
+FAILED = {"30m": 1800, "1h": 2700, "6h": 2700}
+ASKED = {"30m": 18_000, "1h": 36_000, "6h": 216_000}
+FAULTS = {"Internal": 1, "NotReady": 2, "Overloaded": 4, "PredictionTooSlow": 8}
+"""Each in a number of its own, so that the sum says which were counted."""
+
+
+def test_what_is_recorded_is_about_the_time_and_the_failures_that_its_name_says(tmp_path: Path) -> None:
+    promised = {"modeldeployment_slo_availability_ratio": "0.999x400", "modeldeployment_slo_latency_seconds": "0.1x400"}
+    given = {f"modeldeployment:{name}:rate5m": values for name, values in RATES.items()} | promised
+    expected = {f"modeldeployment:ml_requests:increase{window}": ASKED[window] for window in ASKED}
+    for name, of, budget in (("ml_request_errors", "slo_availability", 0.001), ("ml_slow_requests", "slo_latency", 0.01)):
+        expected |= {f"modeldeployment:{name}:increase{window}": FAILED[window] for window in FAILED}
+        expected |= {f"modeldeployment:{of}:burnrate{window}": FAILED[window] / ASKED[window] / budget for window in FAILED}
+        expected[f"modeldeployment:{of}:burnrate5m"] = 0.1 / budget
+    series = [{"series": f"{name}{ABOUT}", "values": values} for name, values in given.items()]
+
+    errors = FAULTS | {"InvalidFeatures": 16}
+    counted = {
+        f'ml_prediction_errors_total{{modeldeployment="churn", error_type="{kind}"}}': each for kind, each in errors.items()
+    }
+    counted['ml_prediction_latency_seconds_count{modeldeployment="churn"}'] = 45
+    series += [{"series": name, "values": f"0+{each}x400"} for name, each in counted.items()]
+
+    near = {f"{name}{ABOUT}": value for name, value in expected.items()}
+    near['modeldeployment:ml_request_errors:rate5m{modeldeployment="churn"}'] = sum(FAULTS.values()) / 60
+    near['modeldeployment:ml_requests:rate5m{modeldeployment="churn"}'] = (45 + sum(FAULTS.values())) / 60
+    asked = [
+        {"expr": f"count(abs({name} / {value} - 1) < 0.04)", "eval_time": "400m", "exp_samples": [{"labels": "{}", "value": 1}]}
+        for name, value in near.items()
+    ]
+    recorded = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "record" in rule]
+    rarely = {"groups": [{"name": "recorded", "interval": "5m", "rules": recorded}]}  # what goes in is there every minute
+    (tmp_path / "rules.yaml").write_text(json.dumps(rarely))
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": asked}
+    (tmp_path / "test.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"], "tests": [test]}))
     assert "SUCCESS" in promtool.run("test", "rules", tmp_path / "test.yaml")
