@@ -138,7 +138,7 @@ FAULTS = {"Internal": 1, "NotReady": 2, "Overloaded": 4, "PredictionTooSlow": 8}
 def test_what_is_recorded_is_about_the_time_and_the_failures_that_its_name_says(tmp_path: Path) -> None:
     promised = {"modeldeployment_slo_availability_ratio": "0.999x400", "modeldeployment_slo_latency_seconds": "0.1x400"}
     given = {f"modeldeployment:{name}:rate5m": values for name, values in RATES.items()} | promised
-    expected = {f"modeldeployment:ml_requests:increase{window}": ASKED[window] for window in ASKED}
+    expected: dict[str, float] = {f"modeldeployment:ml_requests:increase{window}": ASKED[window] for window in ASKED}
     for name, of, budget in (("ml_request_errors", "slo_availability", 0.001), ("ml_slow_requests", "slo_latency", 0.01)):
         expected |= {f"modeldeployment:{name}:increase{window}": FAILED[window] for window in FAILED}
         expected |= {f"modeldeployment:{of}:burnrate{window}": FAILED[window] / ASKED[window] / budget for window in FAILED}
