@@ -190,7 +190,8 @@ def test_numbers_checked_together_are_checked_as_they_are_one_by_one(rows: list[
         except (InvalidFeatures, OutOfBounds) as e:
             return type(e), e.details
         cells: Any = checked.rows.tolist() if isinstance(checked.rows, np.ndarray) else checked.rows
-        return [[math.nan if cell is None else cell + 0 for cell in row[:4]] for row in cells], checked.out_of_range  # -0 is 0
+        found = [[math.nan if cell is None else cell + 0 for cell in row[:4]] for row in cells]  # -0 is 0
+        return found, sorted(checked.out_of_range.items())
 
     together, apart = outcome(columns, rows), outcome((*columns, text), [row | {"text": ""} for row in rows])
     assert repr(together).replace(".0", "") == repr(apart).replace(".0", "")
